@@ -1,0 +1,1 @@
+"""Helpers of the course on generative adversarial networks and adversarial examples."""

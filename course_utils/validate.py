@@ -1,0 +1,54 @@
+"""Arguments are held against what a function can use, before any work is done or lost."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def expect(ok: bool, name: str, expected: str, got: object) -> None:
+    """Raise ``ValueError("<name>: expected <expected>, got <got>")`` unless ``ok``."""
+    if not ok:
+        raise ValueError(f"{name}: expected {expected}, got {got}")
+
+
+def expect_choice(value: object, name: str, choices: Sequence[str]) -> None:
+    """Raise ValueError, listing the names that exist, unless ``value`` is one of ``choices``."""
+    expect(value in choices, name, "one of " + ", ".join(choices), repr(value))
+
+
+def expect_count(value: object, name: str, at_least: int = 1) -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least ``at_least``."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    expect(whole and value >= at_least, name, f"a whole number of at least {at_least}", repr(value))
+
+
+def expect_positive(value: object, name: str) -> None:
+    """Raise ValueError unless ``value`` is a finite number above 0."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    expect(number and 0 < value < float("inf"), name, "a finite number above 0", repr(value))
+
+
+def expect_images(images: object, name: str = "images") -> None:
+    """Raise ValueError unless ``images`` is a float tensor (N, C, H, W) with every value in [0, 1]."""
+    tensor = isinstance(images, Tensor)
+    expect(tensor, name, "a torch.Tensor (N, C, H, W)", type(images).__name__)
+    expect(images.ndim == 4, name, "the shape (N, C, H, W)", f"the shape {tuple(images.shape)}")
+    expect(images.is_floating_point(), name, "a floating point dtype, values in [0, 1]", images.dtype)
+    if images.numel() == 0:
+        raise ValueError(f"{name}: expected at least one picture, got the shape {tuple(images.shape)}")
+    low, high = (v.item() for v in torch.aminmax(images.detach()))  # NaN spreads into both
+    expect(low == low and high == high, name, "no NaN", "NaN among the values")
+    expect(0 <= low and high <= 1, name, "values in [0, 1]", f"values in [{low:.4g}, {high:.4g}]")
+
+
+def expect_labels(labels: object, classes: int, count: int, name: str = "labels") -> None:
+    """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,) with values 0 … classes-1."""
+    tensor = isinstance(labels, Tensor)
+    expect(tensor, name, "a torch.Tensor of class numbers", type(labels).__name__)
+    expect(labels.dtype == torch.int64, name, "dtype torch.int64", labels.dtype)
+    expect(labels.shape == (count,), name, f"the shape ({count},)", f"the shape {tuple(labels.shape)}")
+    if labels.numel():
+        low, high = labels.min().item(), labels.max().item()
+        expect(0 <= low and high < classes, name, f"class numbers from 0 to {classes - 1}", f"{low} to {high}")
