@@ -1,0 +1,27 @@
+"""The one call with which a notebook holds a statement against what it measured."""
+from __future__ import annotations
+
+from course_utils.claims import record
+from course_utils.claims.parts import Part
+from course_utils.validate import expect
+
+
+class ClaimFails(AssertionError):
+    """A claim does not hold on what was measured."""
+
+
+def check(id_: str, *parts: Part, against: str) -> None:
+    """Print one line on claim ``id_``, keep its record, and raise ClaimFails unless every part holds.
+
+    ``parts`` come from ``at_most``, ``at_least`` and ``is_true``; ``against`` names the control in words. Raises
+    ValueError for an id that the course does not have, for no parts, or for parts made otherwise.
+    """
+    known = record.statements()
+    expect(id_ in known, "id_", f"one of the course's claims, {', '.join(known)}", repr(id_))
+    expect(len(parts) > 0 and all(isinstance(p, Part) for p in parts), "parts", "at_most(...), at_least(...) or is_true(...)", parts)
+    record.write(id_, parts, against)
+    holds = all(part.holds for part in parts)
+    line = f"{'✓' if holds else '✗'} {id_} {known[id_]}: {'; '.join(map(str, parts))}. Against: {against}."
+    print(line)
+    if not holds:
+        raise ClaimFails(line)

@@ -1,0 +1,66 @@
+"""Explorers: sliders and menus over a drawing function, or a still picture where nobody can move them."""
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+
+import ipywidgets
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from course_utils.validate import expect
+
+
+def is_live() -> bool:
+    """Whether a person may be at the controls: in a notebook's kernel, and ``COURSE_STATIC`` not set."""
+    return getattr(get_ipython(), "kernel", None) is not None and not os.environ.get("COURSE_STATIC")
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", bbox_inches="tight")
+    return stream.getvalue()
+
+
+def control(name: str, choices: Sequence) -> ipywidgets.Widget:
+    """A slider over ``choices``, which are shown as they are."""
+    return ipywidgets.SelectionSlider(
+        options=[(str(choice), i) for i, choice in enumerate(choices)], value=0, description=name,
+        continuous_update=False, style={"description_width": "initial"}, layout={"width": "90%"},
+    )
+
+
+def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence]) -> ipywidgets.VBox:
+    """One slider per entry of ``choices``; moving one redraws ``draw(**chosen)`` as a picture.
+
+    ``draw`` is called with one value of each entry, by name, and returns a Figure. Widgets used are common to
+    ipywidgets 7 and 8. Raises ValueError for no entry or an empty one.
+    """
+    expect(len(choices) > 0 and all(len(values) for values in choices.values()), "choices", "a name with at least one choice", choices)
+    controls = {name: control(name, values) for name, values in choices.items()}
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+
+    def redraw(_change: object = None) -> None:
+        picture.value = png(draw(**{name: choices[name][slider.value] for name, slider in controls.items()}))
+
+    for slider in controls.values():
+        slider.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([*controls.values(), picture])
+
+
+def explore(draw: Callable[..., Figure], still: Callable[[], Figure], **choices: Sequence) -> None:
+    """Show an explorer of ``draw`` where someone can move it, otherwise the figure that ``still()`` draws.
+
+    In a notebook both go out as one output: a page that can't run widgets (a stored notebook, HTML, GitHub)
+    shows the still picture.
+    """
+    if not is_live():
+        display(still())
+        return
+    widget = explorer(draw, choices)
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    display({"application/vnd.jupyter.widget-view+json": view, "image/png": png(still()), "text/plain": "explorer"}, raw=True)

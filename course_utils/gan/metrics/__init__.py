@@ -1,0 +1,12 @@
+"""How near a generator has come to its data."""
+from course_utils.gan.metrics.features import feature_net, features, picture_distance
+from course_utils.gan.metrics.frechet import frechet_distance
+from course_utils.gan.metrics.modes import mode_counts, modes_covered
+from course_utils.gan.metrics.neighbours import nearest
+from course_utils.gan.metrics.parzen import parzen_log_likelihood
+from course_utils.gan.metrics.sliced import sliced_wasserstein
+
+__all__ = [
+    "feature_net", "features", "frechet_distance", "mode_counts", "modes_covered", "nearest",
+    "parzen_log_likelihood", "picture_distance", "sliced_wasserstein",
+]

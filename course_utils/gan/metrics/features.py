@@ -1,0 +1,68 @@
+"""The eye of the picture metrics: the hidden layer of a classifier that the course trains on the real data.
+
+The inception network of the published Fréchet distances knows photographs; on digits a small classifier of
+the same data sees what matters, needs no download, and is trained in seconds. Figures are therefore comparable
+within this course, and not with published ones.
+"""
+from __future__ import annotations
+
+import functools
+import warnings
+
+import torch
+from torch import Tensor
+
+from course_utils import runtime
+from course_utils.data import load
+from course_utils.gan.metrics.frechet import frechet_distance
+from course_utils.models.classifier import ConvNet
+from course_utils.training import checkpoint, evaluate, fit
+from course_utils.validate import expect_images
+
+_EPOCHS = 12
+_PICTURES = 10_000  # enough for a judge of any of the data sets, in seconds
+
+
+@functools.cache
+def feature_net(name: str) -> ConvNet:
+    """The classifier for ``load(name)``, trained once and kept in ``<data_dir>/judges``; the same for every seed.
+
+    Raises ValueError for an unknown data set.
+    """
+    data = load(name).take(min(_PICTURES, len(load(name))))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = ConvNet(data.shape, len(data.classes))
+    place = runtime.data_dir() / "judges" / f"{name}-{data.fingerprint()}.pt"
+    state = checkpoint.load(place, {"net"})
+    if state is None:
+        fit(net, data, epochs=_EPOCHS, batch=64, seed=0, mixed_precision=False, progress=False)
+        _keep(place, net)
+    else:
+        net.load_state_dict(state["net"])
+    return net.to(runtime.device()).eval().requires_grad_(False)
+
+
+def _keep(place, net: ConvNet) -> None:
+    try:
+        checkpoint.save(place, {"net": net.state_dict()})
+    except OSError as reason:
+        warnings.warn(f"The judge was trained but could not be kept at {place} ({reason}).")
+
+
+@torch.no_grad()
+def features(name: str, pictures: Tensor, batch: int = 500) -> Tensor:
+    """Hidden values (N, 64) of ``pictures`` (N, C, H, W) in [0, 1], as the classifier for ``load(name)`` sees them."""
+    expect_images(pictures, "pictures")
+    net = feature_net(name)
+    return torch.cat([net.features(part.to(runtime.device())) for part in pictures.split(batch)])
+
+
+def picture_distance(name: str, pictures: Tensor, real: Tensor) -> float:
+    """Fréchet distance of ``pictures`` (N, C, H, W) to ``real`` (M, C, H, W) in the features of ``load(name)``."""
+    return frechet_distance(features(name, pictures), features(name, real))
+
+
+def judge_accuracy(name: str) -> float:
+    """Share of the test pictures of ``load(name)`` that the judge gets right."""
+    return evaluate(feature_net(name), load(name, split="test")).accuracy

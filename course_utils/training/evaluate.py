@@ -1,0 +1,104 @@
+"""How often a classifier is right, and how sure that figure is."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.data.imageset import ImageSet
+from course_utils.training.contracts import expect_data, expect_logits
+from course_utils.training.mode import frozen, mode
+from course_utils.validate import expect, expect_count, expect_images
+
+Model = Callable[[Tensor], Tensor]
+Attack = Callable[[Model, Tensor, Tensor], Tensor]
+
+_Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``correct`` answers out of ``total``, with Wilson's 95 % interval of the accuracy, ``low`` to ``high``.
+
+    The accuracy always lies within: rounding may not put an end on its other side.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct answers, in [0, 1]."""
+        return self.correct / self.total
+
+    @property
+    def error(self) -> float:
+        """The share of wrong answers, in [0, 1]."""
+        return 1 - self.accuracy
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval, in [0, 1]."""
+        return max(0.0, min(self.accuracy, self._middle - self._half_width))
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval, in [0, 1]."""
+        return min(1.0, max(self.accuracy, self._middle + self._half_width))
+
+    @property
+    def _middle(self) -> float:
+        return (self.accuracy + _Z**2 / (2 * self.total)) / (1 + _Z**2 / self.total)
+
+    @property
+    def _half_width(self) -> float:
+        spread = self.accuracy * self.error / self.total + (_Z / (2 * self.total)) ** 2
+        return _Z * sqrt(spread) / (1 + _Z**2 / self.total)
+
+    def __str__(self) -> str:
+        return f"{100 * self.accuracy:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f}, n={self.total})"
+
+
+def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batch: int = 256) -> Evaluation:
+    """Count the pictures of the ImageSet ``data`` that ``model`` names right, after ``attack`` if there is one.
+
+    model    pictures (B, C, H, W) in [0, 1] -> logits (B, classes); in eval mode meanwhile, its parameters
+             frozen, both as before afterwards. Pictures go to the device of its parameters
+    attack   ``attack(model, x, y)`` -> pictures of the shape of ``x``, in [0, 1]; it may take gradients
+    batch    pictures at a time
+
+    Raises ValueError for data, logits or attacked pictures that are not so, and for logits that are NaN.
+    """
+    expect(callable(model), "model", "a function pictures -> logits", type(model).__name__)
+    expect(attack is None or callable(attack), "attack", "None, or a function (model, x, y) -> pictures", repr(attack))
+    expect_count(batch, "batch")
+    expect_data(data)
+    where = _device_of(model, data)
+    correct = 0
+    with mode(model, train=False), frozen(model):
+        for images, labels in zip(data.images.split(batch), data.labels.split(batch)):
+            x, y = images.to(where), labels.to(where)
+            if attack is not None:
+                x = _attacked(attack, model, x, y)
+            with torch.no_grad():
+                logits = model(x)
+            expect_logits(logits, len(x), len(data.classes))
+            expect(not logits.isnan().any(), "model", "logits without NaN", "NaN")
+            correct += (logits.argmax(1) == y).sum().item()
+    return Evaluation(correct, len(data.images))
+
+
+def _device_of(model: Model, data: ImageSet) -> torch.device:
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return data.images.device if parameter is None else parameter.device
+
+
+def _attacked(attack: Attack, model: Model, x: Tensor, y: Tensor) -> Tensor:
+    with torch.enable_grad():
+        found = attack(model, x.clone(), y)  # a copy: the data set stays whole whatever the attack does to it
+    expect_images(found, "attack(model, x, y)")
+    expect(found.shape == x.shape, "attack(model, x, y)", f"the shape {tuple(x.shape)}", f"the shape {tuple(found.shape)}")
+    return found.detach()
