@@ -4,6 +4,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from course_utils.validate import expect
 
 
@@ -30,7 +32,7 @@ def _number(name: str, measured: object) -> float:
     """``measured`` (a number, or a tensor or array of one) as a float; bools and longer tensors are refused."""
     expect(not isinstance(measured, (bool, str)), name, "a number", repr(measured))
     try:
-        return float(measured)
+        return float(measured.detach() if isinstance(measured, Tensor) else measured)
     except (TypeError, ValueError, RuntimeError) as reason:
         raise ValueError(f"{name}: expected one number, got {measured!r}") from reason
 

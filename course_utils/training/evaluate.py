@@ -99,6 +99,7 @@ def _device_of(model: Model, data: ImageSet) -> torch.device:
 def _attacked(attack: Attack, model: Model, x: Tensor, y: Tensor) -> Tensor:
     with torch.enable_grad():
         found = attack(model, x.clone(), y)  # a copy: the data set stays whole whatever the attack does to it
-    expect_images(found, "attack(model, x, y)")
-    expect(found.shape == x.shape, "attack(model, x, y)", f"the shape {tuple(x.shape)}", f"the shape {tuple(found.shape)}")
+    name = "attack(model, x, y)"
+    expect_images(found, name)
+    expect(found.shape == x.shape, name, f"the shape {tuple(x.shape)}", f"the shape {tuple(found.shape)}")
     return found.detach()

@@ -132,7 +132,8 @@ def _expect_fitting(model: nn.Module, data: ImageSet) -> None:
         with mode(model, train=False), torch.no_grad():
             logits = model(few)
     except RuntimeError as reason:
-        raise ValueError(f"model: expected one for pictures {tuple(few.shape[1:])}, got the error: {reason}") from reason
+        shape = tuple(few.shape[1:])
+        raise ValueError(f"model: expected one for pictures {shape}, got the error: {reason}") from reason
     finally:
         checkpoint.set_random_state(before)
     expect_logits(logits, len(few), len(data.classes))

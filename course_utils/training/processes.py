@@ -18,11 +18,9 @@ class Processes:
         self.count, self.device, self._rank, self._accelerator = 1, device, 0, None
         # A lone process makes no Accelerator: notebook_launcher refuses to start once the session has one.
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import Accelerator, DistributedDataParallelKwargs  # a second that one process saves
+            from accelerate import Accelerator  # takes a second, which one process saves
 
-            # Buffers sent round before each forward pass would break a loss that calls the model twice.
-            alone = DistributedDataParallelKwargs(broadcast_buffers=False)
-            self._accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[alone])
+            self._accelerator = Accelerator(cpu=device.type == "cpu")
             self.count, self.device = self._accelerator.num_processes, self._accelerator.device
             self._rank = self._accelerator.process_index
 
