@@ -8,14 +8,20 @@ from course_utils.claims import record
 from course_utils.claims.parts import Part
 
 
+def _cell(text: str) -> str:
+    """``text`` as one cell of a Markdown table: a bar of its own, as in p(z|x), would begin the next cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def row(id_: str, statement: str, by_seed: dict[int, dict]) -> str:
     """One line of the table: the figures of the lowest seed, and for which seeds the claim held."""
+    statement = _cell(statement)
     if not by_seed:
         return f"| {id_} | {statement} | not measured yet | | |"
     first = by_seed[min(by_seed)]
-    figures = "; ".join(str(Part(**part)) for part in first["parts"])
+    figures = _cell("; ".join(str(Part(**part)) for part in first["parts"]))
     seeds = " ".join(f"{seed}{'✓' if r['holds'] else '✗'}" for seed, r in sorted(by_seed.items()))
-    return f"| {id_} | {statement} | {figures} | {first['against']} | {seeds} |"
+    return f"| {id_} | {statement} | {figures} | {_cell(first['against'])} | {seeds} |"
 
 
 def table(profile: str, seeds: list[int]) -> str:

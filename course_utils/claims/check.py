@@ -14,11 +14,12 @@ def check(id_: str, *parts: Part, against: str) -> None:
     """Print one line on claim ``id_``, keep its record, and raise ClaimFails unless every part holds.
 
     ``parts`` come from ``at_most``, ``at_least`` and ``is_true``; ``against`` names the control in words. Raises
-    ValueError for an id that the course does not have, for no parts, or for parts made otherwise.
+    ValueError for an id that the course does not have, for no parts or parts made otherwise, or for no control.
     """
     known = record.statements()
     expect(id_ in known, "id_", f"one of the course's claims, {', '.join(known)}", repr(id_))
     expect(len(parts) > 0 and all(isinstance(p, Part) for p in parts), "parts", "at_most(...), at_least(...) or is_true(...)", parts)
+    expect(isinstance(against, str) and against.strip() != "", "against", "the control in words", repr(against))
     record.write(id_, parts, against)
     holds = all(part.holds for part in parts)
     line = f"{'✓' if holds else '✗'} {id_} {known[id_]}: {'; '.join(map(str, parts))}. Against: {against}."

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from torch import Tensor
+from numbers import Real
 
 from course_utils.validate import expect
 
@@ -25,27 +24,36 @@ class Part:
 
 def show(number: float) -> str:
     """A figure as people read it: three digits, whole numbers in full."""
-    return f"{number:.0f}" if float(number).is_integer() and abs(number) < 1e6 else f"{number:.3g}"
+    number = float(number)
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e6 else f"{number:.3g}"
 
 
 def _number(name: str, measured: object) -> float:
     """``measured`` (a number, or a tensor or array of one) as a float; bools and longer tensors are refused."""
-    expect(not isinstance(measured, (bool, str)), name, "a number", repr(measured))
     try:
-        return float(measured.detach() if isinstance(measured, Tensor) else measured)
-    except (TypeError, ValueError, RuntimeError) as reason:
-        raise ValueError(f"{name}: expected one number, got {measured!r}") from reason
+        value = measured.item() if hasattr(measured, "item") else measured
+    except (ValueError, RuntimeError):  # more than one element, or none
+        value = None
+    expect(isinstance(value, Real) and not isinstance(value, bool), name, "one number", repr(measured))
+    return float(value)
+
+
+def _limit(name: str, limit: object) -> float:
+    """``limit`` as a float; NaN and infinity are refused, nothing or everything would hold."""
+    value = _number(f"limit of {name}", limit)
+    expect(math.isfinite(value), f"limit of {name}", "a finite number", repr(limit))
+    return value
 
 
 def at_most(name: str, measured: float, limit: float) -> Part:
     """Holds when ``measured`` is at most ``limit``; NaN and infinity never hold."""
-    value = _number(name, measured)
+    value, limit = _number(name, measured), _limit(name, limit)
     return Part(name, value, f"at most {show(limit)}", math.isfinite(value) and value <= limit)
 
 
 def at_least(name: str, measured: float, limit: float) -> Part:
     """Holds when ``measured`` is at least ``limit``; NaN and infinity never hold."""
-    value = _number(name, measured)
+    value, limit = _number(name, measured), _limit(name, limit)
     return Part(name, value, f"at least {show(limit)}", math.isfinite(value) and value >= limit)
 
 

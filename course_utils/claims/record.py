@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import tomllib
@@ -29,23 +30,32 @@ def folder(profile: str, seed: int) -> Path:
     return runtime.build_dir() / "claims" / profile / f"seed-{seed}"
 
 
+def _json_number(measured: float | bool) -> float | bool | str:
+    """JSON has no NaN and no infinity: those are kept as text."""
+    return measured if math.isfinite(measured) else str(measured)
+
+
+def _write_whole(place: Path, content: dict) -> None:
+    """Write ``content`` as JSON to ``place``, or leave what was there."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write(id_: str, parts: tuple[Part, ...], against: str) -> None:
     """Write ``<build>/claims/<profile>/seed-<n>/<id>.json``, whole or not at all."""
     record = {
         "id": id_, "statement": statements()[id_], "holds": all(part.holds for part in parts),
-        "parts": [asdict(part) for part in parts], "against": against,
+        "parts": [asdict(part) | {"measured": _json_number(part.measured)} for part in parts], "against": against,
         "profile": runtime.profile(), "seed": runtime.base_seed(), "device": runtime.device().type,
         "torch": torch.__version__, "python": platform.python_version(),
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    place = folder(runtime.profile(), runtime.base_seed()) / f"{id_}.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _write_whole(folder(runtime.profile(), runtime.base_seed()) / f"{id_}.json", record)
 
 
 def read(profile: str, seed: int) -> dict[str, dict]:
@@ -61,6 +71,5 @@ def read(profile: str, seed: int) -> dict[str, dict]:
 def keep(profile: str, seed: int) -> Path:
     """Put the records of this machine's runs into the course, beside the ones already kept."""
     place = KEPT / profile / f"seed-{seed}.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(read(profile, seed), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    _write_whole(place, read(profile, seed))
     return place

@@ -42,6 +42,9 @@ class Stack(nn.Module):
         call = lambda w, v: functional_call(self._template[0], w, (v,))  # noqa: E731
         return vmap(call, in_dims=(0, 0 if own_input else None), randomness="different")(weights, x)
 
+    def extra_repr(self) -> str:
+        return f"runs={self.runs}, net={self._template[0]}"
+
     @torch.no_grad()
     def net(self, run: int) -> nn.Module:
         """A copy of net ``run`` as an ordinary module."""

@@ -1,5 +1,5 @@
 """How near a generator has come to its data."""
-from course_utils.gan.metrics.features import feature_net, features, picture_distance
+from course_utils.gan.metrics.judge import feature_net, features, picture_distance
 from course_utils.gan.metrics.frechet import frechet_distance
 from course_utils.gan.metrics.modes import mode_counts, modes_covered
 from course_utils.gan.metrics.neighbours import nearest

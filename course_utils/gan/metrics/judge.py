@@ -24,6 +24,7 @@ _PICTURES = 10_000  # enough for a judge of any of the data sets, in seconds
 
 
 @functools.cache
+@torch.enable_grad()
 def feature_net(name: str) -> ConvNet:
     """The classifier for ``load(name)``, trained once and kept in ``<data_dir>/judges``; the same for every seed.
 
