@@ -14,7 +14,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Threads that wait sleep instead of spinning: beside another busy process, spinning can cost 50 times the time.
 QUIET := OMP_WAIT_POLICY=PASSIVE
 
-.PHONY: help lab test run store times claims bench stamp clean
+.PHONY: help lab test run store times claims bench breaks stamp clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ claims: $(READY) ## the table of all claims, from the records of the runs so far
 
 bench: $(READY) ## helpers against a plain loop and against other packages, as ratios in one run
 	@$(PY) -m benchmarks
+
+breaks: $(READY) ## helpers broken on purpose, in a copy: the tests have to notice each
+	@$(PY) tools/breaks.py
 
 stamp: $(READY) ## Colab badge and install cell into every notebook (REPO=https://github.com/you/fork: a new address)
 	@$(PY) tools/stamp.py $(REPO)

@@ -33,13 +33,17 @@ def control(name: str, choices: Sequence) -> ipywidgets.Widget:
     )
 
 
+def _expect_choices(choices: dict[str, Sequence]) -> None:
+    expect(len(choices) > 0 and all(len(values) for values in choices.values()), "choices", "a name with at least one choice", choices)
+
+
 def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence]) -> ipywidgets.VBox:
     """One slider per entry of ``choices``; moving one redraws ``draw(**chosen)`` as a picture.
 
     ``draw`` is called with one value of each entry, by name, and returns a Figure. Widgets used are common to
     ipywidgets 7 and 8. Raises ValueError for no entry or an empty one.
     """
-    expect(len(choices) > 0 and all(len(values) for values in choices.values()), "choices", "a name with at least one choice", choices)
+    _expect_choices(choices)
     controls = {name: control(name, values) for name, values in choices.items()}
     picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
 
@@ -56,8 +60,9 @@ def explore(draw: Callable[..., Figure], still: Callable[[], Figure], **choices:
     """Show an explorer of ``draw`` where someone can move it, otherwise the figure that ``still()`` draws.
 
     In a notebook both go out as one output: a page that can't run widgets (a stored notebook, HTML, GitHub)
-    shows the still picture.
+    shows the still picture. Raises ValueError for no choice, wherever it runs.
     """
+    _expect_choices(choices)
     if not is_live():
         display(still())
         return

@@ -7,6 +7,7 @@ Environment variables, all optional:
 ``COURSE_DEVICE``      ``cuda``, ``mps`` or ``cpu`` instead of the best one found
 ``COURSE_DATA_DIR``    folder of downloads, trained judges and checkpoints
 ``COURSE_BUILD_DIR``   folder of records and rendered notebooks
+``COURSE_STATIC``      anything: still pictures instead of explorers, and no progress bars
 """
 from __future__ import annotations
 

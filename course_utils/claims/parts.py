@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from numbers import Real
 
+import numpy as np
+
 from course_utils.validate import expect
 
 
@@ -29,13 +31,17 @@ def show(number: float) -> str:
 
 
 def _number(name: str, measured: object) -> float:
-    """``measured`` (a number, or a tensor or array of one) as a float; bools and longer tensors are refused."""
+    """``measured`` (a number, or a tensor or array of one) as a float; bools and longer tensors are refused.
+
+    A float32 becomes the decimal that it stands for: 95 of 100 is 0.95, not 0.949999988, and meets a limit of 0.95.
+    """
     try:
         value = measured.item() if hasattr(measured, "item") else measured
     except (ValueError, RuntimeError):  # more than one element, or none
         value = None
     expect(isinstance(value, Real) and not isinstance(value, bool), name, "one number", repr(measured))
-    return float(value)
+    single = str(getattr(measured, "dtype", "")) in ("torch.float32", "float32")
+    return float(str(np.float32(value))) if single else float(value)
 
 
 def _limit(name: str, limit: object) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from course_utils.plots.style import finish, new_figure
-from course_utils.validate import expect_count, expect_images
+from course_utils.validate import expect, expect_count, expect_images
 
 
 def _as_array(picture: Tensor) -> np.ndarray:
@@ -25,35 +25,39 @@ def show_picture(axis: plt.Axes, picture: Tensor, title: str | None = None) -> N
     axis.set_xticks([])
     axis.set_yticks([])
     if title:
-        axis.set_title(title, fontsize=12, fontweight="normal")
+        axis.set_title(title, fontsize=15, fontweight="normal")
 
 
 def tile(pictures: Tensor, columns: int) -> Tensor:
     """Pictures (N, C, H, W) in [0, 1] as one (3, h, w) with ``columns`` a row and light lines between."""
     expect_images(pictures, "pictures")
+    expect(pictures.shape[1] in (1, 3), "pictures", "1 channel or 3", f"the shape {tuple(pictures.shape)}")
     expect_count(columns, "columns")
     return make_grid(pictures.detach().cpu().float(), nrow=columns, padding=1, pad_value=0.6)
 
 
 def picture_grid(pictures: Tensor, *, columns: int = 12, title: str | None = None) -> Figure:
     """One grid of pictures (N, C, H, W) in [0, 1]."""
-    rows = -(-len(pictures) // columns)
-    fig, axis = new_figure(width=10, height=10 * rows / columns + 0.6)
-    show_picture(axis, tile(pictures, columns))
+    grid = tile(pictures, columns)
+    fig, axis = new_figure(width=10, height=10 * -(-len(pictures) // columns) / columns + 0.6)
+    show_picture(axis, grid)
     return finish(fig, title)
 
 
 def picture_rows(rows: dict[str, Tensor], *, title: str | None = None) -> Figure:
     """Rows of pictures, each (N, C, H, W) in [0, 1], with the name of the row at its left."""
+    expect(len(rows) > 0, "rows", "at least one", rows)
+    tiled = [tile(pictures, max(len(pictures), 1)) for pictures in rows.values()]
     fig, axes = new_figure(len(rows), 1, width=10, height=10 * len(rows) / max(map(len, rows.values())) + 0.8, squeeze=False)
-    for axis, (name, pictures) in zip(axes[:, 0], rows.items()):
-        show_picture(axis, tile(pictures, len(pictures)))
+    for axis, name, row in zip(axes[:, 0], rows, tiled):
+        show_picture(axis, row)
         axis.set_ylabel(name, rotation=0, ha="right", va="center")
     return finish(fig, title)
 
 
 def picture_strip(frames: Sequence[Tensor], names: Sequence[str], *, columns: int = 4, title: str | None = None) -> Figure:
     """Several grids side by side, one per moment: each (N, C, H, W) in [0, 1], named above."""
+    expect(0 < len(frames) == len(names), "names", f"one for each of {len(frames)} frames, at least one", names)
     fig, axes = new_figure(1, len(frames), width=13, height=3.6, squeeze=False)
     for axis, frame, name in zip(axes[0], frames, names):
         show_picture(axis, tile(frame, columns), name)

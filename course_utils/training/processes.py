@@ -18,9 +18,11 @@ class Processes:
         self.count, self.device, self._rank, self._accelerator = 1, device, 0, None
         # A lone process makes no Accelerator: notebook_launcher refuses to start once the session has one.
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import Accelerator  # takes a second, which one process saves
+            from accelerate import Accelerator, DistributedDataParallelKwargs  # takes a second, which one process saves
 
-            self._accelerator = Accelerator(cpu=device.type == "cpu")
+            # Buffers copied before every forward pass would spoil a loss with several passes (seen with torch 2.11).
+            apart = DistributedDataParallelKwargs(broadcast_buffers=False)
+            self._accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[apart])
             self.count, self.device = self._accelerator.num_processes, self._accelerator.device
             self._rank = self._accelerator.process_index
 
