@@ -45,7 +45,7 @@ def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence]) -> ipywi
     """
     _expect_choices(choices)
     controls = {name: control(name, values) for name, values in choices.items()}
-    picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%", "object_fit": "contain"})
 
     def redraw(_change: object = None) -> None:
         picture.value = png(draw(**{name: choices[name][slider.value] for name, slider in controls.items()}))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import random
 import warnings
 from collections.abc import Callable
 
@@ -59,8 +60,8 @@ WITH_AXES = [name for name in FIGURES if name.startswith(("curves", "spread", "b
 WITH_LEGEND = [name for name in FIGURES if name.startswith(("curves", "spread", "bars", "point")) and name != "spread, decades"]
 
 
-def save(figure: Figure) -> list[Text]:
-    """Save ``figure`` as a notebook does (a PNG, tight), warnings as errors; return the texts that were drawn."""
+def texts_of(figure: Figure) -> list[Text]:
+    """The texts that appear when ``figure`` is drawn, on its own canvas: text outside of it has no place of its own."""
     drawn: list[Text] = []
     draw = Text.draw
 
@@ -68,13 +69,9 @@ def save(figure: Figure) -> list[Text]:
         drawn.append(self)
         draw(self, *arguments, **options)
 
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Text, "draw", noted)
-        figure.savefig(io.BytesIO(), format="png", bbox_inches="tight")
-        drawn.clear()
-        FigureCanvasAgg(figure).draw()  # not tight: text outside of this canvas has no place of its own
+        FigureCanvasAgg(figure).draw()
     return list({id(text): text for text in drawn if text.get_visible() and text.get_text().strip()}.values())
 
 
@@ -83,15 +80,26 @@ def frame(text: Text):
     return text.get_window_extent(text.get_figure(root=True).canvas.get_renderer())
 
 
+def random_state() -> tuple:
+    """The global random state of python, numpy and torch."""
+    return random.getstate(), np.random.get_state()[1].tolist(), np.random.get_state()[2], torch.get_rng_state().tolist()
+
+
 @pytest.fixture(scope="module")
 def drawn() -> Callable[[str], tuple[Figure, list[Text]]]:
-    """The figure of a name and its texts, drawn once for all tests."""
+    """The figure of a name and its texts, made and saved as a notebook does once for all tests, warnings as errors."""
     made: dict[str, tuple[Figure, list[Text]]] = {}
 
     def get(name: str) -> tuple[Figure, list[Text]]:
         if name not in made:
-            figure = FIGURES[name]()
-            made[name] = figure, save(figure)
+            before = random_state()
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                warnings.simplefilter("ignore", DeprecationWarning)
+                figure = FIGURES[name]()
+                figure.savefig(io.BytesIO(), format="png", bbox_inches="tight")
+                assert random_state() == before, "a figure must not shift the numbers of the cells below it"
+                made[name] = figure, texts_of(figure)
         return made[name]
 
     return get
@@ -111,7 +119,7 @@ def test_every_public_call_is_drawn_here():
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_call_gives_a_figure_that_draws_without_warnings(name, drawn):
+def test_a_call_gives_a_figure_that_draws_without_warnings_and_random_numbers(name, drawn):
     figure, texts = drawn(name)
     assert isinstance(figure, Figure) and texts
     assert plt.get_fignums() == []
@@ -172,15 +180,6 @@ def test_the_players_have_the_colours_of_their_points():
     assert {BLUE, ORANGE} < set(boxes) and set(boxes) <= {*COLOUR_BLIND_SAFE, "#808080"}
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_drawing_takes_no_random_numbers(name):
-    before = np.random.get_state()[1].tolist(), np.random.get_state()[2], torch.get_rng_state().tolist()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("test_plots.uniform" if __name__ == "test_plots" else f"{__name__}.uniform", lambda *shape: torch.ones(shape))
-        FIGURES[name]()
-    assert (np.random.get_state()[1].tolist(), np.random.get_state()[2], torch.get_rng_state().tolist()) == before
-
-
 # --- curves ------------------------------------------------------------------------------------------------------
 
 def test_the_line_is_the_median_and_the_band_goes_from_lowest_to_highest():
@@ -214,8 +213,7 @@ def test_each_panel_has_its_own_title_and_labels_or_shares_them():
 def tick_texts(low: float, high: float) -> list[str]:
     """The texts at the logarithmic axis of data from ``low`` to ``high``."""
     figure = plots.curves({"": {"a": ([0, 1, 2], [low, (low * high) ** 0.5, high])}}, x="x", y="y", log_y=True)
-    texts = save(figure)
-    left = [text for text in texts if frame(text).x1 <= figure.axes[0].bbox.x0 and text.get_text() != "y"]
+    left = [text for text in texts_of(figure) if frame(text).x1 <= figure.axes[0].bbox.x0 and text.get_text() != "y"]
     return [text.get_text() for text in sorted(left, key=lambda text: frame(text).y0)]
 
 

@@ -65,5 +65,5 @@ def log_y_axis(axis: plt.Axes) -> None:
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     steps = np.array([float(f"{digit}e{power}") for power in decades for digit in (1, 2, 5)])
     bottom, top = axis.get_ylim()
-    if ((steps >= bottom) & (steps <= top)).sum() < 2:
+    if low == high or ((steps >= bottom) & (steps <= top)).sum() < 2:
         axis.set_ylim(steps[steps < low].max(), steps[steps > high].min())

@@ -1,0 +1,248 @@
+"""Explorers: what a slider does, what a page without sliders shows, and that old and new ipywidgets both do."""
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import ipywidgets
+import pytest
+import torch
+from matplotlib.figure import Figure
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME, start_new_kernel
+
+from course_utils import explore as module
+from course_utils import plots
+from course_utils.explore import explore, explorer, is_live, png
+
+ROOT = Path(__file__).resolve().parents[1]
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+NOTHING = torch.zeros(3, 2)
+
+
+def dot(x: float) -> Figure:
+    """A figure that looks different for every x."""
+    return plots.points(NOTHING + x, NOTHING)
+
+
+@pytest.fixture(autouse=True)
+def nobody_said_static(monkeypatch) -> None:
+    monkeypatch.delenv("COURSE_STATIC", raising=False)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[tuple]:
+    """What is displayed: the arguments of each call."""
+    calls: list[tuple] = []
+    monkeypatch.setattr(module, "display", lambda *arguments, **options: calls.append((*arguments, options)))
+    return calls
+
+
+# --- who is there ------------------------------------------------------------------------------------------------
+
+def test_without_a_kernel_nobody_is_at_the_controls(monkeypatch):
+    assert not is_live(), "no IPython at all"
+    monkeypatch.setattr(module, "get_ipython", lambda: SimpleNamespace())
+    assert not is_live(), "IPython in a terminal"
+
+
+def test_with_a_kernel_somebody_is_unless_course_static_says_otherwise(monkeypatch):
+    monkeypatch.setattr(module, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    assert is_live()
+    monkeypatch.setenv("COURSE_STATIC", "1")
+    assert not is_live()
+    monkeypatch.setenv("COURSE_STATIC", "")
+    assert is_live()
+
+
+# --- the controls ------------------------------------------------------------------------------------------------
+
+def parts(box: ipywidgets.VBox) -> tuple[dict, ipywidgets.Image]:
+    """The sliders by name and the picture of an explorer."""
+    *sliders, picture = box.children
+    return {slider.description: slider for slider in sliders}, picture
+
+
+def test_moving_a_slider_draws_the_chosen_values():
+    asked: list[dict] = []
+
+    def draw(**chosen) -> Figure:
+        asked.append(chosen)
+        return dot(chosen["step"] / 100 + chosen["run"])
+
+    sliders, picture = parts(explorer(draw, {"step": [0, 50, 100], "run": range(2)}))
+    assert asked == [{"step": 0, "run": 0}]
+    pictures = [bytes(picture.value)]
+    for name, place, chosen in (("step", 2, {"step": 100, "run": 0}), ("run", 1, {"step": 100, "run": 1}), ("step", 1, {"step": 50, "run": 1})):
+        sliders[name].value = place
+        assert asked[-1] == chosen
+        pictures.append(bytes(picture.value))
+    assert len(asked) == 4 and len(set(pictures)) == 4, "every move redraws, once"
+    assert all(seen.startswith(SIGNATURE) for seen in pictures)
+    sliders["step"].value, sliders["run"].value = 0, 0
+    assert bytes(picture.value) == pictures[0], "the same choice gives the same picture"
+
+
+def test_sliders_are_named_show_the_choices_and_wait_for_the_mouse_to_be_released():
+    sliders, _ = parts(explorer(lambda eps, unit: dot(0), {"eps": [0.0, 0.25], "unit": ["relu", "maxout"]}))
+    assert list(sliders) == ["eps", "unit"]
+    assert [label for label, _ in sliders["eps"].options] == ["0.0", "0.25"]
+    assert [label for label, _ in sliders["unit"].options] == ["relu", "maxout"]
+    assert all(not slider.continuous_update for slider in sliders.values())
+
+
+def test_choices_that_look_alike_are_told_apart():
+    asked = []
+    sliders, _ = parts(explorer(lambda x: asked.append(x) or dot(0), {"x": [1, "1"]}))
+    sliders["x"].value = 1
+    assert asked == [1, "1"]
+
+
+@pytest.mark.parametrize("choices", [{}, {"step": []}, {"step": [1], "run": range(0)}])
+def test_no_choice_is_refused_by_name(choices, shown):
+    drawn = []
+    for call in (lambda: explorer(lambda **_: drawn.append(1) or dot(0), choices), lambda: explore(lambda **_: drawn.append(1) or dot(0), lambda: drawn.append(1) or dot(0), **choices)):
+        with pytest.raises(ValueError, match="^choices: expected a name with at least one choice, got "):
+            call()
+    assert drawn == [] and shown == []
+
+
+def test_a_figure_becomes_a_png():
+    assert png(dot(1)).startswith(SIGNATURE) and png(dot(1)) == png(dot(1)) != png(dot(0))
+
+
+# What ipywidgets 7.7, which Colab has, and 8 have in common, of the widgets that the course uses.
+WIDGET = {"layout"}
+COMMON = {
+    "VBox": WIDGET | {"children", "box_style"},
+    "Image": WIDGET | {"value", "format", "width", "height"},
+    "SelectionSlider": WIDGET | {"options", "value", "index", "label", "description", "disabled", "continuous_update", "orientation", "readout", "style"},
+}
+COMMON_STYLE = {"description_width", "handle_color"}
+COMMON_LAYOUT = {
+    "width", "height", "min_width", "max_width", "min_height", "max_height", "margin", "padding", "display", "visibility", "flex", "flex_flow", "overflow",
+    "align_items", "align_content", "align_self", "justify_content", "justify_items", "object_fit", "object_position", "order", "top", "right", "bottom", "left",
+}
+
+
+class Recorder:
+    """Stands for the module ipywidgets and notes what is made of it."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, dict]] = []
+
+    def __getattr__(self, name: str):
+        def make(*arguments, **options):
+            self.made.append((name, options))
+            return getattr(ipywidgets, name)(*arguments, **options)
+        return make
+
+
+def test_only_what_ipywidgets_7_and_8_share_is_used(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(module, "ipywidgets", recorder)
+    box = explorer(lambda step: dot(step), {"step": [0, 1]})
+    assert [name for name, _ in recorder.made] == ["SelectionSlider", "Image", "VBox"]
+    for name, options in recorder.made:
+        assert options.keys() <= COMMON[name], name
+        assert options.get("style", {}).keys() <= COMMON_STYLE and options.get("layout", {}).keys() <= COMMON_LAYOUT
+    assert isinstance(box.model_id, str)
+
+
+# --- the output --------------------------------------------------------------------------------------------------
+
+def test_without_a_kernel_only_the_still_picture_is_shown(shown):
+    figure = dot(1)
+    explore(lambda step: pytest.fail("nobody can move it"), still=lambda: figure, step=[0, 1])
+    assert shown == [(figure, {})]
+
+
+def test_with_a_kernel_one_output_holds_sliders_and_still_picture(shown, monkeypatch):
+    monkeypatch.setattr(module, "is_live", lambda: True)
+    explore(dot, still=lambda: dot(7), x=[0, 1])
+    (bundle, options), = shown
+    assert options == {"raw": True} and bundle["image/png"] == png(dot(7)) and bundle["text/plain"]
+    view = bundle["application/vnd.jupyter.widget-view+json"]
+    assert (view["version_major"], view["version_minor"]) == (2, 0) and view["model_id"]
+
+
+# --- in a kernel -------------------------------------------------------------------------------------------------
+
+CELL = """
+import torch
+from course_utils import plots
+from course_utils.explore import explore
+explore(lambda x: plots.points(torch.zeros(3, 2) + x, torch.zeros(3, 2)), still=plots.players, x=[0, 1, 2])
+"""
+STATIC = "import os; os.environ['COURSE_STATIC'] = '1'\n" + CELL
+
+
+class Kernel:
+    """A notebook's kernel, and what it sends while it runs a cell or a slider is moved."""
+
+    def __init__(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != "COURSE_STATIC"}
+        self.manager, self.client = start_new_kernel(60, CURRENT_ENV_KERNEL_NAME, env=environment, cwd=str(ROOT))
+
+    def until_idle(self, request: str) -> list[dict]:
+        messages = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            if message["parent_header"].get("msg_id") == request:
+                messages.append(message)
+                if message["msg_type"] == "error":
+                    pytest.fail("\n".join(message["content"]["traceback"]))
+                if message["content"].get("execution_state") == "idle":
+                    return messages
+
+    def run(self, cell: str) -> list[dict]:
+        return self.until_idle(self.client.execute(cell))
+
+    def move(self, slider: str, place: int) -> list[dict]:
+        """What a browser sends when someone moves a slider."""
+        content = {"comm_id": slider, "data": {"method": "update", "state": {"index": place}, "buffer_paths": []}}
+        message = self.client.session.msg("comm_msg", content)
+        self.client.shell_channel.send(message)
+        return self.until_idle(message["header"]["msg_id"])
+
+    def stop(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    running = Kernel()
+    yield running
+    running.stop()
+
+
+def outputs(messages: list[dict]) -> list[dict]:
+    assert not [m for m in messages if m["msg_type"] in ("stream", "execute_result")]
+    return [m["content"]["data"] for m in messages if m["msg_type"] == "display_data"]
+
+
+def test_a_kernel_sends_one_output_with_both_and_its_slider_redraws(kernel):
+    messages = kernel.run(CELL)
+    bundle, = outputs(messages)
+    assert base64.b64decode(bundle["image/png"]).startswith(SIGNATURE)
+    opened = {m["content"]["comm_id"]: m for m in messages if m["msg_type"] == "comm_open"}
+    models = {m["content"]["data"]["state"]["_model_name"]: id_ for id_, m in opened.items()}
+    assert bundle["application/vnd.jupyter.widget-view+json"] == {"version_major": 2, "version_minor": 0, "model_id": models["VBoxModel"]}
+
+    def redrawn(place: int) -> bytes:
+        picture, = [m for m in kernel.move(models["SelectionSliderModel"], place) if m["msg_type"] == "comm_msg" and m["content"]["comm_id"] == models["ImageModel"]]
+        assert picture["content"]["data"]["buffer_paths"] == [["value"]]
+        return bytes(picture["buffers"][0])
+
+    second, third = redrawn(1), redrawn(2)
+    assert second.startswith(SIGNATURE) and third.startswith(SIGNATURE) and second != third
+    assert redrawn(1) == second
+
+
+def test_with_course_static_a_kernel_sends_the_picture_alone(kernel):
+    messages = kernel.run(STATIC)
+    bundle, = outputs(messages)
+    assert bundle.keys() == {"image/png", "text/plain"} and base64.b64decode(bundle["image/png"]).startswith(SIGNATURE)
+    assert not [m for m in messages if m["msg_type"] == "comm_open"]
