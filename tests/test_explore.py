@@ -148,6 +148,7 @@ def test_only_what_ipywidgets_7_and_8_share_is_used(monkeypatch):
         assert options.keys() <= COMMON[name], name
         assert options.get("style", {}).keys() <= COMMON_STYLE and options.get("layout", {}).keys() <= COMMON_LAYOUT
     assert isinstance(box.model_id, str)
+    assert box.children[1].layout.align_self == "flex-start", "else the picture is stretched to the width of the page"
 
 
 # --- the output --------------------------------------------------------------------------------------------------

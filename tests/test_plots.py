@@ -77,7 +77,7 @@ def texts_of(figure: Figure) -> list[Text]:
 
 def frame(text: Text):
     """Where ``text`` stands, in pixels of its figure."""
-    return text.get_window_extent(text.get_figure(root=True).canvas.get_renderer())
+    return text.get_window_extent(text.figure.canvas.get_renderer())
 
 
 def random_state() -> tuple:
@@ -245,10 +245,10 @@ def test_all_data_stay_in_view_of_a_logarithmic_axis():
 # --- spread and bars ---------------------------------------------------------------------------------------------
 
 def test_spread_shows_each_run_in_its_column_and_the_median():
-    figures = {"a": torch.tensor([3.0, 1.0, 2.0], requires_grad=True), "b": [10, 30, 20, 50, 40]}
+    figures = {"a": torch.tensor([6.0, 1.0, 2.0], requires_grad=True), "b": [10, 30, 20, 90, 40]}
     axis = plots.spread(figures, y="value", limit=(25, "half way"), title="five seeds").axes[0]
     dots, medians = axis.collections[0::2], axis.collections[1::2]
-    for place, (values, marks, median) in enumerate(zip(([3, 1, 2], figures["b"]), dots, medians)):
+    for place, (values, marks, median) in enumerate(zip(([6, 1, 2], figures["b"]), dots, medians)):
         xs, ys = marks.get_offsets().T
         assert ys.tolist() == values and (np.diff(xs) > 0).all() and (abs(xs - place) < 0.3).all()
         assert median.get_segments()[0][:, 1].tolist() == [np.median(values)] * 2

@@ -67,7 +67,7 @@ def spread(figures: dict[str, Values], *, y: str, limit: tuple[float, str] | Non
     for place, (v, colour) in enumerate(zip(values, cycle(PALETTE))):
         axis.scatter(place + np.linspace(-0.15, 0.15, len(v) + 2)[1:-1], v, s=90, color=colour, zorder=3)
         axis.hlines(np.median(v), place - 0.3, place + 0.3, color="black", linewidth=3)
-    axis.set_xticks(range(len(figures)), figures)
+    axis.set_xticks(range(len(figures)), list(figures))
     axis.set_xlim(-0.5, len(figures) - 0.5)
     axis.grid(visible=False, axis="x")
     if limit:

@@ -1,0 +1,1 @@
+"""What the course's helpers gain in time, measured against plain ways to do the same: ``python -m benchmarks``."""
