@@ -180,6 +180,19 @@ def test_the_players_have_the_colours_of_their_points():
     assert {BLUE, ORANGE} < set(boxes) and set(boxes) <= {*COLOUR_BLIND_SAFE, "#808080"}
 
 
+def test_no_arrow_and_no_border_of_the_players_runs_through_a_text(drawn):
+    figure, texts = drawn("players")
+    axis = figure.axes[0]
+    lines = [*axis.patches, *(note.arrow_patch for note in axis.texts if getattr(note, "arrow_patch", None))]
+    assert len(lines) == 5 + 6
+    for line, text in itertools.product(lines, texts):
+        for corners in line.get_transform().transform_path(line.get_path()).to_polygons(closed_only=False):
+            along = np.concatenate([np.linspace(a, b, 50) for a, b in itertools.pairwise(corners)])
+            (left, low), (right, high) = frame(text).get_points()
+            x, y = along.T
+            assert not ((left < x) & (x < right) & (low < y) & (y < high)).any(), text.get_text()
+
+
 # --- curves ------------------------------------------------------------------------------------------------------
 
 def test_the_line_is_the_median_and_the_band_goes_from_lowest_to_highest():

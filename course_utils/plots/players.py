@@ -38,7 +38,7 @@ def players() -> Figure:
     axis.text(5.1, 2.45, "$x$", ha="left", va="bottom", fontsize=17)
     _arrow(axis, (8.2, 1.65), (9.2, 1.65))
     _arrow(axis, (10.0, 2.28), (7.3, 2.28), colour=CRITIC, dashed=True, bend=0.35)
-    axis.text(8.65, 2.95, "D ascends: tell them apart", ha="center", va="bottom", fontsize=16)
+    axis.text(8.65, 2.95, "D learns: tell them apart", ha="center", va="bottom", fontsize=16)
     _arrow(axis, (10.1, 1.02), (3.1, -0.08), colour=FAKE, dashed=True, bend=-0.3)
-    axis.text(6.3, -0.86, "G descends, through a fixed D: fool it", ha="center", va="top", fontsize=16)
+    axis.text(6.3, -0.86, "G learns, through D: fool it", ha="center", va="top", fontsize=16)
     return fig
