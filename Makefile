@@ -63,7 +63,7 @@ claims: $(READY) ## the table of all claims, from the records of the runs so far
 	@$(PY) -m course_utils.claims
 
 bench: $(READY) ## helpers against a plain loop and against other packages, as ratios in one run
-	@$(PY) -m benchmarks
+	@$(QUIET) $(PY) -m benchmarks
 
 breaks: $(READY) ## helpers broken on purpose, in a copy: the tests have to notice each
 	@$(PY) tools/breaks.py

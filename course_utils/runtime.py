@@ -22,7 +22,7 @@ import numpy as np
 import platformdirs
 import torch
 
-from course_utils.validate import expect, expect_choice
+from course_utils.validate import expect, expect_choice, expect_count
 
 PROFILES = ("quick", "full")
 _PACKAGE = Path(__file__).resolve().parent
@@ -115,16 +115,21 @@ def _time_line(notebook: str, kind: str) -> str:
     return "not timed yet"
 
 
-def start(notebook: str, *, quick: dict, full: dict) -> SimpleNamespace:
+def start(notebook: str, *, quick: dict, full: dict, threads: int | None = None) -> SimpleNamespace:
     """Begin a notebook: seed everything, say what this run computes on, return the profile's numbers.
 
     ``quick`` and ``full`` hold the same names; the returned namespace has them as attributes, and
-    ``device`` and ``seed`` beside them. Raises ValueError when the two profiles name different settings.
+    ``device`` and ``seed`` beside them. ``threads`` is how many torch uses on the CPU, None for as many as it likes:
+    small nets gain nothing from a second one, and with one the figures repeat from machine to machine more nearly.
+    Raises ValueError when the two profiles name different settings, or ``threads`` is below 1.
     """
     expect(quick.keys() == full.keys(), "full", f"the settings of quick ({', '.join(quick)})", ", ".join(full))
     chosen = {"quick": quick, "full": full}[profile()]
     where = device()
-    name = torch.cuda.get_device_name() if where.type == "cuda" else f"{torch.get_num_threads()} threads"
+    if threads is not None:
+        expect_count(threads, "threads")
+        torch.set_num_threads(threads)
+    name = torch.cuda.get_device_name() if where.type == "cuda" else "1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads"
     print(f"device  {where.type} ({name}), torch {torch.__version__.split('+')[0]}")
     print(f"profile {profile()}, seed {seed()}")
     print(f"time    {notebook}: {_time_line(notebook, where.type)}")

@@ -74,6 +74,7 @@ def test_a_stack_counts_its_own_weights_and_can_be_saved():
 
 @pytest.mark.parametrize("nets, problem", [
     ([], "at least one net"), ([mlp([2, 3]), mlp([2, 4])], "one architecture"), ([nn.BatchNorm1d(2)], "without buffers"),
+    ([nn.Sequential(nn.Conv2d(1, 2, 3))], "nn.Linear layers"), ([nn.Sequential(nn.Linear(2, 2, bias=False))], "with bias"),
 ])
 def test_what_cannot_be_stacked_is_refused(nets, problem):
     with pytest.raises(ValueError, match=problem):

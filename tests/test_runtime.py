@@ -1,6 +1,7 @@
 """Device, seed, profile and folders; and the words with which bad input is refused."""
 from __future__ import annotations
 
+import functools
 import random
 import re
 from pathlib import Path
@@ -349,3 +350,14 @@ def test_bad_input_is_refused_with_argument_expected_and_got(call, arguments, me
     with pytest.raises(ValueError) as refusal:
         call(*arguments)
     assert str(refusal.value) == message
+
+
+def test_start_sets_the_threads_it_is_given(settings):
+    asked = []
+    settings.setattr(torch, "set_num_threads", asked.append)
+    start = functools.partial(runtime.start, "01_demo", quick={}, full={})
+    start()
+    start(threads=3)
+    assert asked == [3]
+    with pytest.raises(ValueError, match="threads: expected a whole number of at least 1, got 0"):
+        start(threads=0)

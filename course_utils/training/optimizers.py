@@ -10,7 +10,7 @@ from torch import nn
 def adam(parameters: Iterable[nn.Parameter], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
     """torch's Adam (Kingma and Ba 2015), in one fused kernel where there is one.
 
-    The same numbers up to rounding, and 1.2 times the steps per second of a small net (``make bench``).
+    The same numbers up to rounding, in less time (``make bench`` says how much).
     """
     parameters = list(parameters)
     kinds, types = {p.device.type for p in parameters}, {p.dtype for p in parameters}
