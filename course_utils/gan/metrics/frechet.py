@@ -4,13 +4,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_utils.gan.metrics.precision import in_double
 from course_utils.validate import expect
 
 
 def _mean_and_covariance(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
     expect(features.ndim == 2 and len(features) >= 2, name, "the shape (N, d) with N >= 2", tuple(features.shape))
     expect(bool(torch.isfinite(features).all()), name, "finite features", "NaN or inf")
-    features = features.detach().double()
+    features = in_double(features.detach())
     return features.mean(dim=0), torch.atleast_2d(torch.cov(features.T))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_utils.gan.metrics.precision import in_double
 from course_utils.validate import expect
 
 
@@ -14,6 +15,6 @@ def nearest(samples: Tensor, pool: Tensor, chunk: int = 512) -> tuple[Tensor, Te
     sample and one of the pool differ, or the pool is empty.
     """
     expect(len(pool) > 0 and samples.shape[1:] == pool.shape[1:], "pool", f"(M, {tuple(samples.shape[1:])}) with M >= 1", tuple(pool.shape))
-    flat = pool.flatten(1)
-    found = [torch.cdist(part.flatten(1), flat, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1) for part in samples.split(chunk)]
-    return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+    flat = in_double(pool.flatten(1))
+    found = [torch.cdist(in_double(part.flatten(1)), flat).min(dim=1) for part in samples.split(chunk)]
+    return torch.cat([f.values for f in found]).to(samples.dtype), torch.cat([f.indices for f in found])

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor
 
+from course_utils.gan.metrics.precision import in_double
 from course_utils.validate import expect, expect_positive
 
 
@@ -17,7 +18,7 @@ def parzen_log_likelihood(points: Tensor, samples: Tensor, bandwidth: float, chu
     """
     expect_positive(bandwidth, "bandwidth")
     expect(len(samples) > 0 and points.shape[1:] == samples.shape[1:], "samples", f"(M, {tuple(points.shape[1:])})", tuple(samples.shape))
-    centres = samples.flatten(1).double()
+    centres = in_double(samples.flatten(1))
     constant = math.log(len(centres)) + centres.shape[1] * math.log(bandwidth * math.sqrt(2 * math.pi))
-    exponents = (-torch.cdist(part.flatten(1).double(), centres).square() / (2 * bandwidth**2) for part in points.split(chunk))
+    exponents = (-torch.cdist(in_double(part.flatten(1)), centres).square() / (2 * bandwidth**2) for part in points.split(chunk))
     return torch.cat([e.logsumexp(dim=1) for e in exponents]) - constant
