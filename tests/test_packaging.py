@@ -105,7 +105,7 @@ def test_no_file_names_a_folder_of_one_machine(files):
 def test_folders_of_one_machine_are_found():
     folder = "/".join(["", "home", "someone", "course"])
     assert MACHINE.search(f"cache = '{folder}'") and MACHINE.search("/tmp/" + "ipykernel" + "_123/1.py:2: Warning")
-    assert not MACHINE.search(f"https://example.org{folder} ~/work/course")
+    assert not MACHINE.search(f"https://example.org{folder} ~/lectures/course")
 
 
 def test_every_make_target_that_is_named_exists():
