@@ -1,15 +1,16 @@
-"""Pictures to learn from: ``load("digits")`` without a network; MNIST and others through the cache."""
+"""Pictures to learn from: ``load("digits")`` and what the package draws, without a network; MNIST and others by download."""
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
-from course_utils.data import cache, digits, download
+from course_utils.data import cache, digits, download, drawn
 from course_utils.data.arrays import SPLITS, image_set
+from course_utils.data.drawn.attributeset import AttributeSet
 from course_utils.data.imageset import ImageSet
 from course_utils.validate import expect_choice
 
-__all__ = ["ImageSet", "load", "names"]
+__all__ = ["AttributeSet", "ImageSet", "load", "names"]
 
 
 def _digits(split: str) -> ImageSet:
@@ -24,6 +25,7 @@ def _downloaded(name: str, split: str) -> ImageSet:
 _LOADERS: dict[str, Callable[[str], ImageSet]] = {
     "digits": _digits,
     **{name: partial(_downloaded, name) for name in download.SOURCES},
+    **{name: partial(drawn.load, name) for name in drawn.NAMES},
 }
 
 
@@ -36,7 +38,8 @@ def load(name: str, split: str = "train") -> ImageSet:
     """The data set ``name`` on the CPU, its 'train' or 'test' split.
 
     ``digits`` (1, 28, 28) needs no network. ``mnist`` and ``fashion_mnist`` (1, 28, 28) and ``cifar10``
-    (3, 32, 32) are downloaded once into ``runtime.data_dir()``.
+    (3, 32, 32) are downloaded once into ``runtime.data_dir()``. ``faces`` and the other names of ``data.drawn``
+    (3, 32, 32) are drawn by the package and come as an AttributeSet.
 
     Raises ValueError, listing the names, for an unknown ``name`` or ``split``; RuntimeError, saying what
     to put where by hand, when a download fails; OSError when the folder can't be written or is full.

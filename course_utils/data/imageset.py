@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,7 +46,7 @@ class ImageSet:
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
-        return f"ImageSet({self.name}: {len(self)} pictures {size}, {len(self.classes)} classes, {self.images.device})"
+        return f"{type(self).__name__}({self.name}: {len(self)} pictures {size}, {len(self.classes)} classes, {self.images.device})"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,7 +65,7 @@ class ImageSet:
             return self._at(self._positions(which))
         self._expect_fits(which, "which")
         if generator is None:
-            return replace(self, images=self.images[:which], labels=self.labels[:which])
+            return self._each(lambda rows: rows[:which])
         return self._at(self._shuffled(generator)[:which])
 
     def of(self, *wanted: str | int) -> ImageSet:
@@ -102,17 +102,25 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set on ``device``."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        return self._each(lambda rows: rows.to(device))
 
     def fingerprint(self) -> str:
         """16 hex digits that change with the name, the shape, any label or any pixel, and not with the device."""
         digest = hashlib.sha256(repr((self.name, tuple(self.images.shape))).encode())
-        for values in (self.labels, self.images):
+        for values in self._contents():
             digest.update(values.detach().cpu().contiguous().numpy())
         return digest.hexdigest()[:16]
 
     def _at(self, rows: Tensor) -> ImageSet:
-        return replace(self, images=self.images.index_select(0, rows), labels=self.labels.index_select(0, rows))
+        return self._each(lambda values: values.index_select(0, rows))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> ImageSet:
+        """The set with ``change`` applied to everything that has one row a picture."""
+        return replace(self, images=change(self.images), labels=change(self.labels))
+
+    def _contents(self) -> list[Tensor]:
+        """Everything that a fingerprint has to notice."""
+        return [self.labels, self.images]
 
     def _shuffled(self, generator: torch.Generator) -> Tensor:
         _expect_generator(generator)
