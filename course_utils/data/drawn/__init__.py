@@ -14,13 +14,21 @@ from torch import Tensor
 
 from course_utils.data.drawn import faces
 from course_utils.data.drawn.attributeset import AttributeSet
-from course_utils.data.drawn.canvas import CHUNK, Random, levels
+from course_utils.data.drawn.canvas import CHUNK, SIZE, Random, levels
 from course_utils.data.drawn.filters import edges, grey
+from course_utils.validate import expect_choice
 
-__all__ = ["NAMES", "AttributeSet", "edges", "grey", "load"]
+__all__ = ["NAMES", "SHAPE", "AttributeSet", "edges", "grey", "load", "values"]
 
 _MODULES: dict[str, ModuleType] = {"faces": faces}
 NAMES = tuple(_MODULES)
+SHAPE = (3, SIZE, SIZE)
+
+
+def values(name: str) -> dict[str, tuple[str, ...]]:
+    """Attribute -> the names of its values, in the drawn data set ``name``. Raises ValueError for another name."""
+    expect_choice(name, "name", NAMES)
+    return dict(_MODULES[name].VALUES)
 
 
 def load(name: str, split: str) -> AttributeSet:
@@ -33,7 +41,7 @@ def load(name: str, split: str) -> AttributeSet:
     pictures, masks, attributes = _drawn(name, split)
     labels = torch.from_numpy(module.labels(attributes))
     numbers = {key: torch.from_numpy(values.copy()) for key, values in attributes.items()}
-    return AttributeSet(_floats(pictures), labels, module.CLASSES, name, numbers, dict(module.VALUES),
+    return AttributeSet(_floats(pictures), labels, module.CLASSES, name, numbers, values(name),
                         None if masks is None else _floats(masks))
 
 

@@ -7,17 +7,18 @@ within this course, and not with published ones.
 from __future__ import annotations
 
 import functools
-import warnings
 
 import torch
 from torch import Tensor
 
 from course_utils import runtime
-from course_utils.data import load
+from course_utils.data import drawn, load
+from course_utils.gan.metrics import kept
+from course_utils.gan.metrics.attribute_judge import attribute_net
 from course_utils.gan.metrics.frechet import frechet_distance
 from course_utils.models.classifier import ConvNet
-from course_utils.training import checkpoint, evaluate, fit
-from course_utils.validate import expect_images
+from course_utils.training import evaluate, fit
+from course_utils.validate import expect, expect_images
 
 _EPOCHS = 12
 _PICTURES = 10_000  # enough for a judge of any of the data sets, in seconds
@@ -28,27 +29,14 @@ _PICTURES = 10_000  # enough for a judge of any of the data sets, in seconds
 def feature_net(name: str) -> ConvNet:
     """The classifier for ``load(name)``, trained once and kept in ``<data_dir>/judges``; the same for every seed.
 
+    For the pictures that the package draws it is the judge of their attributes, ``attribute_net(name)``.
     Raises ValueError for an unknown data set.
     """
+    if name in drawn.NAMES:
+        return attribute_net(name)
     data = load(name).take(min(_PICTURES, len(load(name))))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = ConvNet(data.shape, len(data.classes))
-    place = runtime.data_dir() / "judges" / f"{name}-{data.fingerprint()}.pt"
-    state = checkpoint.load(place, {"net"})
-    if state is None:
-        fit(net, data, epochs=_EPOCHS, batch=64, seed=0, mixed_precision=False, progress=False)
-        _keep(place, net)
-    else:
-        net.load_state_dict(state["net"])
-    return net.to(runtime.device()).eval().requires_grad_(False)
-
-
-def _keep(place, net: ConvNet) -> None:
-    try:
-        checkpoint.save(place, {"net": net.state_dict()})
-    except OSError as reason:
-        warnings.warn(f"The judge was trained but could not be kept at {place} ({reason}).")
+    train = lambda net: fit(net, data, epochs=_EPOCHS, batch=64, seed=0, mixed_precision=False, progress=False)  # noqa: E731
+    return kept.judge(data, name, len(data.classes), train)
 
 
 @torch.no_grad()
@@ -65,5 +53,9 @@ def picture_distance(name: str, pictures: Tensor, real: Tensor) -> float:
 
 
 def judge_accuracy(name: str) -> float:
-    """Share of the test pictures of ``load(name)`` that the judge gets right."""
+    """Share of the test pictures of ``load(name)`` that the judge gets right.
+
+    Raises ValueError for the pictures that the package draws: ``attribute_accuracy`` is for them.
+    """
+    expect(name not in drawn.NAMES, "name", "a data set with classes only (attribute_accuracy is for drawn ones)", repr(name))
     return evaluate(feature_net(name), load(name, split="test")).accuracy
