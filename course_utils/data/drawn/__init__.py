@@ -22,7 +22,7 @@ from course_utils.data.drawn.filters import edges, grey
 from course_utils.data.drawn.shapes import unseen
 from course_utils.validate import expect_choice
 
-__all__ = ["NAMES", "SHAPE", "AttributeSet", "changed", "edges", "grammar", "grey", "load", "unseen", "values"]
+__all__ = ["NAMES", "SHAPE", "AttributeSet", "changed", "edges", "grammar", "grey", "judges_split", "load", "unseen", "values"]
 
 _MODULES: dict[str, ModuleType] = {"faces": faces, "shapes": shapes}
 NAMES = tuple(_MODULES)
@@ -43,6 +43,11 @@ def values(name: str) -> dict[str, tuple[str, ...]]:
     """Attribute -> the names of its values, in the drawn data set ``name``. Raises ValueError for another name."""
     expect_choice(name, "name", NAMES)
     return dict(_MODULES[name].VALUES)
+
+
+def judges_split(name: str) -> str:
+    """The split that a judge of ``name`` learns from: one of its own where it has one, else the training part."""
+    return "judge" if "judge" in _MODULES[name].SIZES else "train"
 
 
 def load(name: str, split: str = "train") -> AttributeSet:

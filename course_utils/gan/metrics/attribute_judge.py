@@ -1,7 +1,7 @@
 """What is in a picture: a judge that names the attributes of the pictures that the package draws.
 
-It is trained on the training pictures of its data set and never sees a generated one. A generator's pictures are not
-as clean as drawn ones; so it learns from pictures that are a little blurred, noisy, or of another brightness.
+It is trained on drawn pictures and never sees a generated one. A generator's pictures are not as clean as drawn ones;
+so it learns from pictures that are a little blurred, noisy, or of another brightness.
 """
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ from course_utils import runtime
 from course_utils.data import drawn, load
 from course_utils.data.drawn import AttributeSet
 from course_utils.gan.metrics import kept
-from course_utils.models.classifier import ConvNet
+from course_utils.models.attribute_net import AttributeNet
 from course_utils.training import adam
-from course_utils.validate import expect, expect_choice, expect_images
+from course_utils.validate import expect, expect_images
 
-_STEPS, _BATCH, _LR = 300, 64, 3e-3
+_STEPS, _BATCH, _LR = 500, 64, 6e-3
 
 
 @functools.cache
 @torch.enable_grad()
-def attribute_net(name: str) -> ConvNet:
+def attribute_net(name: str) -> AttributeNet:
     """The judge of the drawn data set ``name``, trained once and kept in ``<data_dir>/judges``; the same for every seed.
 
-    Its logits are those of all attributes side by side, in the order of ``load(name).values``; ``attributes`` and
-    ``attribute_probabilities`` take them apart. Raises ValueError, listing the drawn data sets, for another name.
+    Raises ValueError, listing the drawn data sets, for another name.
     """
-    expect_choice(name, "name", drawn.NAMES)
-    data = load(name)
-    outputs = sum(map(len, data.values.values()))
-    return kept.judge(data, f"{name}-attributes", outputs, lambda net: _train(net, data))
+    counts = {key: len(names) for key, names in drawn.values(name).items()}
+    data = drawn.load(name, drawn.judges_split(name))
+    make, train = functools.partial(AttributeNet, data.shape, counts), functools.partial(_train, data=data)
+    return kept.judge(f"{name}-attributes", data, make, train, f"{_STEPS} x {_BATCH}, {_LR}")
 
 
-def _train(net: ConvNet, data: AttributeSet) -> None:
+def _train(net: AttributeNet, data: AttributeSet) -> None:
     """Adam with a learning rate that falls to 0; the loss is the sum of the attributes' cross entropies."""
     stream = torch.Generator().manual_seed(0)
     device = runtime.device()
@@ -46,8 +45,8 @@ def _train(net: ConvNet, data: AttributeSet) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, _LR, total_steps=_STEPS, pct_start=0.1)
     for _, rows in zip(range(_STEPS), _rows(len(data), stream)):
         x = _spoilt(data.images[rows], stream).to(device, memory_format=torch.channels_last)
-        answers = _apart(net(x), data.values)
-        loss = sum(F.cross_entropy(logits, data.attributes[key][rows].to(device)) for key, logits in answers.items())
+        answers = net(x)
+        loss = sum(F.cross_entropy(answers[key], truth[rows].to(device)) for key, truth in data.attributes.items())
         opt.zero_grad()
         loss.backward()
         opt.step()
@@ -69,22 +68,17 @@ def _spoilt(x: Tensor, stream: torch.Generator) -> Tensor:
     return (x + 0.1 * (light - 0.5)).clamp(0, 1)
 
 
-def _apart(logits: Tensor, values: dict[str, tuple[str, ...]]) -> dict[str, Tensor]:
-    """(B, all values) -> name -> (B, values of that attribute)."""
-    return dict(zip(values, logits.split([len(names) for names in values.values()], dim=1)))
-
-
 @torch.no_grad()
 def attribute_probabilities(name: str, pictures: Tensor, batch: int = 500) -> dict[str, Tensor]:
     """How likely the judge of ``load(name)`` takes each value: attribute -> (N, values), on the CPU.
 
     ``pictures`` (N, 3, 32, 32) in [0, 1]. Raises ValueError for others, and for a data set that is not drawn.
     """
-    net, (shape, values) = attribute_net(name), (drawn.SHAPE, drawn.values(name))
+    net, shape = attribute_net(name), drawn.SHAPE
     expect_images(pictures, "pictures")
     expect(tuple(pictures.shape[1:]) == shape, "pictures", f"the shape (N, {', '.join(map(str, shape))})", f"the shape {tuple(pictures.shape)}")
-    logits = torch.cat([net(part.to(runtime.device())).cpu() for part in pictures.split(batch)])
-    return {key: part.softmax(dim=1) for key, part in _apart(logits, values).items()}
+    parts = [net(part.to(runtime.device())) for part in pictures.split(batch)]
+    return {key: torch.cat([part[key] for part in parts]).softmax(dim=1).cpu() for key in drawn.values(name)}
 
 
 def attributes(name: str, pictures: Tensor) -> dict[str, Tensor]:

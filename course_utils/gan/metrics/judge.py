@@ -16,6 +16,7 @@ from course_utils.data import drawn, load
 from course_utils.gan.metrics import kept
 from course_utils.gan.metrics.attribute_judge import attribute_net
 from course_utils.gan.metrics.frechet import frechet_distance
+from course_utils.models.attribute_net import AttributeNet
 from course_utils.models.classifier import ConvNet
 from course_utils.training import evaluate, fit
 from course_utils.validate import expect, expect_images
@@ -26,7 +27,7 @@ _PICTURES = 10_000  # enough for a judge of any of the data sets, in seconds
 
 @functools.cache
 @torch.enable_grad()
-def feature_net(name: str) -> ConvNet:
+def feature_net(name: str) -> ConvNet | AttributeNet:
     """The classifier for ``load(name)``, trained once and kept in ``<data_dir>/judges``; the same for every seed.
 
     For the pictures that the package draws it is the judge of their attributes, ``attribute_net(name)``.
@@ -36,7 +37,7 @@ def feature_net(name: str) -> ConvNet:
         return attribute_net(name)
     data = load(name).take(min(_PICTURES, len(load(name))))
     train = lambda net: fit(net, data, epochs=_EPOCHS, batch=64, seed=0, mixed_precision=False, progress=False)  # noqa: E731
-    return kept.judge(data, name, len(data.classes), train)
+    return kept.judge(name, data, lambda: ConvNet(data.shape, len(data.classes)), train, f"{_EPOCHS} epochs")
 
 
 @torch.no_grad()

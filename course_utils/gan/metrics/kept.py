@@ -1,27 +1,29 @@
 """Judges are trained once and kept in ``<data_dir>/judges``."""
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from course_utils import runtime
 from course_utils.data import ImageSet
-from course_utils.models.classifier import ConvNet
 from course_utils.training import checkpoint
 
 
-def judge(data: ImageSet, file: str, outputs: int, train: Callable[[ConvNet], object]) -> ConvNet:
-    """A ConvNet with ``outputs`` logits that ``train`` has trained for ``data``, or that did so before: ready to judge.
+def judge(file: str, data: ImageSet, make: Callable[[], nn.Module], train: Callable[[nn.Module], object], recipe: str) -> nn.Module:
+    """The net that ``make`` builds and ``train`` trains for ``data``, from its file where it was trained before.
 
-    Its first weights are the same for every seed, and no random stream is moved by them. ``file`` names it; pictures
-    that change make another one. Warns where it could not be kept.
+    Its first weights are the same for every seed, and no random stream is moved by them. ``file`` names it; other
+    pictures, another net or another ``recipe`` of training make another one. Warns where it could not be kept.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = ConvNet(data.shape, outputs)
-    place = runtime.data_dir() / "judges" / f"{file}-{data.fingerprint()}.pt"
+        net = make()
+    place = runtime.data_dir() / "judges" / f"{file}-{data.fingerprint()}-{_mark(net, recipe)}.pt"
     state = checkpoint.load(place, {"net"})
     if state is None:
         train(net)
@@ -31,7 +33,12 @@ def judge(data: ImageSet, file: str, outputs: int, train: Callable[[ConvNet], ob
     return net.to(runtime.device()).eval().requires_grad_(False)
 
 
-def _keep(place, net: ConvNet) -> None:
+def _mark(net: nn.Module, recipe: str) -> str:
+    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    return hashlib.sha256(repr((shapes, recipe)).encode()).hexdigest()[:8]
+
+
+def _keep(place: Path, net: nn.Module) -> None:
     try:
         checkpoint.save(place, {"net": net.state_dict()})
     except OSError as reason:
