@@ -93,11 +93,19 @@ def box(x: Field, y: Field, half_x: Field | float, half_y: Field | float, corner
     return length(np.maximum(a, 0), np.maximum(b, 0)) + np.minimum(np.maximum(a, b), 0) - corner
 
 
-def segment(x: Field, y: Field, x0: Field | float, y0: Field | float, x1: Field | float, y1: Field | float) -> Field:
-    """Distance to the straight line from (x0, y0) to (x1, y1); less a radius it is a rounded bar."""
+def bar(x: Field, y: Field, start: tuple, end: tuple, radius: Field | float, radius_end: Field | float | None = None) -> Field:
+    """Signed distance to a bar with round ends from the point ``start`` to ``end``, thinner or thicker there."""
+    (x0, y0), (x1, y1) = start, end
     along_x, along_y = x1 - x0, y1 - y0
     share = np.clip(((x - x0) * along_x + (y - y0) * along_y) / (along_x * along_x + along_y * along_y), 0, 1)
-    return length(x - x0 - share * along_x, y - y0 - share * along_y)
+    grown = 0 if radius_end is None else share * (radius_end - radius)
+    return length(x - x0 - share * along_x, y - y0 - share * along_y) - radius - grown
+
+
+def stripes(phase: Field, period: float) -> Field:
+    """Signed distance to the edge of stripes, where ``phase`` counts pixels across them: half black (< 0), half white."""
+    turns = phase / np.float32(period)
+    return (np.abs(turns - np.floor(turns) - np.float32(0.5)) - np.float32(0.25)) * np.float32(period)
 
 
 def cover(distance: Field, softness: float = 1.0) -> Field:

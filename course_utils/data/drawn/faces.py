@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from course_utils.data.drawn.canvas import (
-    Field, Random, box, colour, coordinates, cover, ellipse, length, number, paint, segment, shade,
+    Field, Random, bar, box, colour, coordinates, cover, ellipse, length, number, paint, shade,
 )
 
 VALUES = {
@@ -102,7 +102,7 @@ def _beard(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.ndarray,
 
 
 def _nose(pixels: np.ndarray, x: Field, y: Field) -> None:
-    side = cover(segment(x, y, 0.3, -0.5, 1.0, 2.6) - 0.35, 1.4)
+    side = cover(bar(x, y, (0.3, -0.5), (1.0, 2.6), 0.35), 1.4)
     under = cover(ellipse(x, y - 3.2, 1.7, 0.55), 1.3)
     shade(pixels, np.maximum(side * np.float32(0.6), under), 0.72)
 
@@ -116,8 +116,8 @@ def _eyes(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.ndarray, 
     paint(pixels, cover(iris_x - 1.05), colour(((0.16, 0.10, 0.07), (0.12, 0.22, 0.34), (0.14, 0.24, 0.14)), random.choice(3)))
     lash = cover(np.maximum(np.abs(ellipse(side, high - 0.2, 2.4, 1.6)) - 0.4, high + 0.3))
     paint(pixels, lash * (np.float32(0.95) - 0.45 * man), INK)
-    brow = segment(side, high + 3.2 + raised - 0.5 * man, -1.9 - 0.3 * man, 0.1, 2.0 + 0.4 * man, 0.2)
-    paint(pixels, cover(brow - (0.30 + 0.42 * man)) * (np.float32(0.7) + 0.25 * man), hair * np.float32(0.55))
+    brow = bar(side, high + 3.2 + raised - 0.5 * man, (-1.9 - 0.3 * man, 0.1), (2.0 + 0.4 * man, 0.2), 0.30 + 0.42 * man)
+    paint(pixels, cover(brow) * (np.float32(0.7) + 0.25 * man), hair * np.float32(0.55))
 
 
 def _mouth(pixels: np.ndarray, x: Field, y: Field, smile: Field, man: Field, gender: np.ndarray, skin: np.ndarray,
