@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.data.drawn import faces, horses, shapes
+from course_utils.data.drawn import faces, fruit, horses, seasons, shapes
 from course_utils.data.drawn.attributeset import AttributeSet
 from course_utils.data.drawn.canvas import CHUNK, SIZE, Random, levels
 from course_utils.data.drawn.captions import grammar
@@ -24,7 +24,7 @@ from course_utils.validate import expect_choice
 
 __all__ = ["NAMES", "SHAPE", "AttributeSet", "changed", "edges", "grammar", "grey", "judges_split", "load", "unseen", "values"]
 
-_MODULES: dict[str, ModuleType] = {"faces": faces, "shapes": shapes, "horses": horses}
+_MODULES: dict[str, ModuleType] = {"faces": faces, "shapes": shapes, "horses": horses, "fruit": fruit, "seasons": seasons}
 NAMES = tuple(_MODULES)
 SHAPE = (3, SIZE, SIZE)
 
