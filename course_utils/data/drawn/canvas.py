@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 SIZE = 32  # pixels, height and width
-CHUNK = 250  # pictures drawn at a time: their arrays then fit the processor's cache
+CHUNK = 50  # pictures drawn at a time: their arrays then fit the processor's cache
 
 Field = np.ndarray  # (n, 32, 32) float32, or (n, 1, 1) for one number a picture; also a plain number
 
