@@ -58,7 +58,7 @@ def load(name: str, split: str = "train") -> AttributeSet:
     """
     expect_choice(name, "name", NAMES)
     expect_choice(split, "split", tuple(_MODULES[name].SIZES))
-    return _as_set(name, _drawn(name, split, ()))
+    return _as_set(name, _drawn(name, split))
 
 
 def changed(name: str, split: str = "train", **wanted: str) -> AttributeSet:
@@ -72,7 +72,7 @@ def changed(name: str, split: str = "train", **wanted: str) -> AttributeSet:
     for key, value in wanted.items():
         expect_choice(key, "attribute", tuple(values(name)))
         expect_choice(value, key, values(name)[key])
-    return _as_set(name, replace(_drawn(name, split, tuple(sorted(wanted.items()))), captions=None))
+    return _as_set(name, replace(_draw(name, split, wanted), captions=None))
 
 
 def _as_set(name: str, stored: _Stored) -> AttributeSet:
@@ -83,8 +83,12 @@ def _as_set(name: str, stored: _Stored) -> AttributeSet:
     return AttributeSet(_floats(stored.pictures), labels, module.CLASSES, name, numbers, values(name), masks, stored.captions)
 
 
-@functools.lru_cache(maxsize=16)
-def _drawn(name: str, split: str, wanted: tuple[tuple[str, str], ...]) -> _Stored:
+@functools.cache
+def _drawn(name: str, split: str) -> _Stored:
+    return _draw(name, split, {})
+
+
+def _draw(name: str, split: str, wanted: dict[str, str]) -> _Stored:
     module = _MODULES[name]
     parts = [_chunk(module, split, wanted, Random(CHUNK, name, split, i)) for i in range(module.SIZES[split] // CHUNK)]
     return _Stored(
@@ -95,11 +99,11 @@ def _drawn(name: str, split: str, wanted: tuple[tuple[str, str], ...]) -> _Store
     )
 
 
-def _chunk(module: ModuleType, split: str, wanted: tuple[tuple[str, str], ...], random: Random) -> _Stored:
+def _chunk(module: ModuleType, split: str, wanted: dict[str, str], random: Random) -> _Stored:
     """``CHUNK`` pictures. The attributes are chosen first: changing one leaves all other random numbers as they are."""
     choose = getattr(module, "choose", lambda random, split: {key: random.choice(len(names)) for key, names in module.VALUES.items()})
     attributes = choose(random, split)
-    for key, value in wanted:
+    for key, value in wanted.items():
         attributes[key] = np.full(CHUNK, module.VALUES[key].index(value))
     pixels, mask = module.draw(attributes, random)
     captions = module.captions(attributes, random) if hasattr(module, "captions") else None

@@ -69,4 +69,6 @@ class AttributeSet(ImageSet):
 
     def _contents(self) -> list[Tensor]:
         extra = [*self.attributes.values()] + [self.masks] * (self.masks is not None)
+        if self.captions is not None:
+            extra.append(torch.tensor(list("\n".join(self.captions).encode()), dtype=torch.uint8))
         return super()._contents() + extra

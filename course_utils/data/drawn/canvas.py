@@ -6,7 +6,8 @@ arrays (n, 32, 32).
 
 The pictures are the same on every machine, bit for bit: every number is a float32 that came out of additions,
 multiplications, divisions, square roots and comparisons, which IEEE 754 rounds in one way only. Sines, exponentials,
-powers and sums over many numbers are not among them and must not be used here.
+powers and sums over many numbers are not among them and must not be used here. Constants are Python's own numbers, which
+take the type of the array they meet in every version of numpy; numpy's scalars do not.
 """
 from __future__ import annotations
 
@@ -51,11 +52,6 @@ def number(values: np.ndarray) -> Field:
     return values.astype(np.float32)[:, None, None]
 
 
-def pick(values: Sequence[float], choice: np.ndarray) -> Field:
-    """``values[choice]``, (n, 1, 1) float32."""
-    return number(np.asarray(values, dtype=np.float32)[choice])
-
-
 def colour(table: Sequence[Sequence[float]], choice: np.ndarray) -> Field:
     """Rows of a table of (red, green, blue), as (3, n, 1, 1) float32."""
     return np.asarray(table, dtype=np.float32)[choice].T[:, :, None, None]
@@ -67,12 +63,12 @@ def coordinates(shift_x: Field | float = 0, shift_y: Field | float = 0, scale: F
 
     ``tilt`` is the tangent of the angle, clockwise.
     """
-    line = np.arange(SIZE, dtype=np.float32) - np.float32((SIZE - 1) / 2)
+    line = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
     x, y = line[None, None, :] - shift_x, line[None, :, None] - shift_y
-    cos = 1 / np.sqrt(1 + np.float32(1) * tilt * tilt)
-    along = cos / scale
-    across = along * tilt
-    return np.float32(1) * along * x + across * y, np.float32(1) * along * y - across * x
+    slope = tilt * np.ones((1, 1, 1), np.float32)
+    along = 1 / np.sqrt(1 + slope * slope) / scale
+    across = along * slope
+    return along * x + across * y, along * y - across * x
 
 
 def length(x: Field, y: Field) -> Field:
@@ -84,7 +80,7 @@ def ellipse(x: Field, y: Field, radius_x: Field | float, radius_y: Field | float
     """Signed distance to an ellipse around 0, near enough at its edge (Quilez's estimate, k (k-1) / |gradient|)."""
     a, b = x / radius_x, y / radius_y
     k = length(a, b)
-    return k * (k - 1) / (length(a / radius_x, b / radius_y) + np.float32(1e-6))
+    return k * (k - 1) / (length(a / radius_x, b / radius_y) + 1e-6)
 
 
 def box(x: Field, y: Field, half_x: Field | float, half_y: Field | float, corner: Field | float = 0) -> Field:
@@ -104,28 +100,28 @@ def bar(x: Field, y: Field, start: tuple, end: tuple, radius: Field | float, rad
 
 def stripes(phase: Field, period: float) -> Field:
     """Signed distance to the edge of stripes, where ``phase`` counts pixels across them: half black (< 0), half white."""
-    turns = phase / np.float32(period)
-    return (np.abs(turns - np.floor(turns) - np.float32(0.5)) - np.float32(0.25)) * np.float32(period)
+    turns = phase / period
+    return (np.abs(turns - np.floor(turns) - 0.5) - 0.25) * period
 
 
 def cover(distance: Field, softness: float = 1.0) -> Field:
     """How much of each pixel lies inside, in [0, 1]; the edge is ``softness`` pixels wide."""
-    return np.clip(np.float32(0.5) - distance / np.float32(softness), 0, 1)
+    return np.clip(0.5 - distance / softness, 0, 1)
 
 
 def paint(pixels: np.ndarray, coverage: Field, what: np.ndarray | Sequence[float]) -> None:
     """Lay a colour, (3, n, 1, 1), (3, n, 32, 32) or three numbers, over ``pixels`` (3, n, 32, 32), in place."""
     for channel, value in zip(pixels, what):
-        part = np.float32(1) * value - channel
+        part = value - channel
         part *= coverage
         channel += part
 
 
 def shade(pixels: np.ndarray, coverage: Field, factor: Field | float) -> None:
     """Multiply what is there by ``factor``, as far as ``coverage`` goes, in place: light and shadow."""
-    pixels *= 1 + coverage * (np.float32(1) * factor - 1)
+    pixels *= 1 + coverage * (factor - 1)
 
 
 def levels(values: np.ndarray) -> np.ndarray:
     """float32 -> 256 levels, uint8; values outside [0, 1] are cut off."""
-    return np.floor(np.clip(values, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -105,8 +105,9 @@ class Grammar:
         expect(isinstance(caption, str), "caption", "a sentence", repr(caption))
         words = _words(caption)
         expect(len(words) > 0, "caption", "at least one word", repr(caption))
-        for word in words:
-            expect(word in self.vocabulary, "caption", f"words that the grammar knows ({self})", repr(word))
+        unknown = [word for word in words if word not in self.vocabulary]
+        if unknown:
+            raise ValueError(f"caption: expected words that the grammar knows ({self}), got {', '.join(map(repr, unknown))}")
         return words
 
     def __str__(self) -> str:

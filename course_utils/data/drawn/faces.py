@@ -45,7 +45,7 @@ def draw(attributes: dict[str, np.ndarray], random: Random) -> tuple[np.ndarray,
     hair, skin, back = tone(HAIR, "hair", 0.08), tone(SKIN, "skin", 0.05), tone(BACKGROUND, "background", 0.07)
     head = ellipse(x, y - 1, random.between(8.2, 8.9) + 0.3 * man, random.between(10.1, 10.7) + 0.2 * man)
 
-    pixels = back * (np.float32(1.04) - random.between(0, 0.012) * (y + 16)) * np.ones((3, 1, 1, 1), np.float32)
+    pixels = back * (1.04 - random.between(0, 0.012) * (y + 16)) * np.ones((3, 1, 1, 1), np.float32)
     _hair_behind(pixels, x, y, man, hair, random)
     _body(pixels, x, y, man, skin, random)
     _ears(pixels, x, y, man, skin)
@@ -55,7 +55,7 @@ def draw(attributes: dict[str, np.ndarray], random: Random) -> tuple[np.ndarray,
     _hair_in_front(pixels, x, y, man, hair, random)
     _nose(pixels, x - turn, y)
     _eyes(pixels, x - turn, y, man, hair, random)
-    _mouth(pixels, x - np.float32(0.8) * turn, y, number(attributes["smile"]), man, attributes["gender"], skin, random)
+    _mouth(pixels, x - 0.8 * turn, y, number(attributes["smile"]), man, attributes["gender"], skin, random)
     _glasses(pixels, x - turn, y, number(attributes["glasses"]), random)
     return pixels, None
 
@@ -67,18 +67,18 @@ def _hair_behind(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.nd
     short = np.maximum(ellipse(x, y + 1.2, 9.9, 11.0), y - 1)
     coverage = cover(long) * (1 - man) + cover(short) * man
     paint(pixels, coverage, hair)
-    shade(pixels, coverage, np.float32(0.80) + 0.02 * np.minimum(np.abs(x), 10))  # darker towards the neck
+    shade(pixels, coverage, 0.80 + 0.02 * np.minimum(np.abs(x), 10))  # darker towards the neck
 
 
 def _body(pixels: np.ndarray, x: Field, y: Field, man: Field, skin: np.ndarray, random: Random) -> None:
     clothes = colour(CLOTHES, random.choice(len(CLOTHES))) * random.between(0.9, 1.05)
     paint(pixels, cover(ellipse(x, y - 20, 13.5 + 2 * man, 6.5 + man)), clothes)
     neck = cover(box(x, y - 12, 3.2 + 0.9 * man, 4, 1))
-    paint(pixels, neck, skin * np.float32(0.80))
+    paint(pixels, neck, skin * 0.80)
 
 
 def _ears(pixels: np.ndarray, x: Field, y: Field, man: Field, skin: np.ndarray) -> None:
-    paint(pixels, cover(ellipse(np.abs(x) - 9, y - 1, 1.3, 2.1)) * man, skin * np.float32(0.86))
+    paint(pixels, cover(ellipse(np.abs(x) - 9, y - 1, 1.3, 2.1)) * man, skin * 0.86)
 
 
 def _hair_in_front(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.ndarray, random: Random) -> None:
@@ -91,20 +91,20 @@ def _hair_in_front(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.
     paint(pixels, coverage, hair)
     gloss = cover(ellipse(x + 3 - 20 * slope, y + 8.8, 5, 1.6), 3)
     for channel, value in zip(pixels, (0.13, 0.12, 0.10)):
-        channel += coverage * gloss * np.float32(value)
+        channel += coverage * gloss * value
 
 
 def _beard(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.ndarray, head: Field, random: Random) -> None:
     """About a third of the men wear one."""
     worn = (random.between(0, 1) < 0.35) * man * random.between(0.5, 0.85)
     jaw = y - 5.0 + 0.055 * x * x - 1.2 * cover(np.abs(x) - 3, 2)
-    paint(pixels, cover(np.maximum(head, 2.0 - jaw), 1.5) * worn, hair * np.float32(0.75))
+    paint(pixels, cover(np.maximum(head, 2.0 - jaw), 1.5) * worn, hair * 0.75)
 
 
 def _nose(pixels: np.ndarray, x: Field, y: Field) -> None:
     side = cover(bar(x, y, (0.3, -0.5), (1.0, 2.6), 0.35), 1.4)
     under = cover(ellipse(x, y - 3.2, 1.7, 0.55), 1.3)
-    shade(pixels, np.maximum(side * np.float32(0.6), under), 0.72)
+    shade(pixels, np.maximum(side * 0.6, under), 0.72)
 
 
 def _eyes(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.ndarray, random: Random) -> None:
@@ -115,21 +115,21 @@ def _eyes(pixels: np.ndarray, x: Field, y: Field, man: Field, hair: np.ndarray, 
     paint(pixels, cover(ellipse(side, high, 2.1, 1.25)), WHITE)
     paint(pixels, cover(iris_x - 1.05), colour(((0.16, 0.10, 0.07), (0.12, 0.22, 0.34), (0.14, 0.24, 0.14)), random.choice(3)))
     lash = cover(np.maximum(np.abs(ellipse(side, high - 0.2, 2.4, 1.6)) - 0.4, high + 0.3))
-    paint(pixels, lash * (np.float32(0.95) - 0.45 * man), INK)
+    paint(pixels, lash * (0.95 - 0.45 * man), INK)
     brow = bar(side, high + 3.2 + raised - 0.5 * man, (-1.9 - 0.3 * man, 0.1), (2.0 + 0.4 * man, 0.2), 0.30 + 0.42 * man)
-    paint(pixels, cover(brow) * (np.float32(0.7) + 0.25 * man), hair * np.float32(0.55))
+    paint(pixels, cover(brow) * (0.7 + 0.25 * man), hair * 0.55)
 
 
 def _mouth(pixels: np.ndarray, x: Field, y: Field, smile: Field, man: Field, gender: np.ndarray, skin: np.ndarray,
            random: Random) -> None:
     """Serious: closed, straight lips. Smiling: wider, the corners up, the teeth showing."""
-    lips = np.float32(0.75) * colour(LIPS, gender) + np.float32(0.25) * skin
+    lips = 0.75 * colour(LIPS, gender) + 0.25 * skin
     high, wide = y - random.between(6.3, 6.9), random.between(2.5, 3.1) + smile * random.between(1.4, 1.8)
     share = 1 - (x / wide) * (x / wide)
     upper, lower = smile * (0.9 * share - 1.0), smile * (random.between(3.3, 3.9) * share - 1.0)
     full = (0.95 - 0.3 * man) * (0.3 + 0.7 * np.maximum(share, 0))
-    inside = np.maximum(upper - high, high - lower) * np.float32(0.8)
-    ends = (np.abs(x) - wide) * np.float32(0.8)
+    inside = np.maximum(upper - high, high - lower) * 0.8
+    ends = (np.abs(x) - wide) * 0.8
     paint(pixels, cover(np.maximum(inside - full, ends)), lips)
     paint(pixels, cover(np.maximum(np.maximum(inside, ends + 0.5), high - (lower - 0.2))) * smile, WHITE)
     line = cover(np.maximum(np.abs(high) - 0.12, ends)) * (1 - smile)
@@ -141,6 +141,6 @@ def _mouth(pixels: np.ndarray, x: Field, y: Field, smile: Field, man: Field, gen
 def _glasses(pixels: np.ndarray, x: Field, y: Field, worn: Field, random: Random) -> None:
     frame = colour((INK, (0.30, 0.14, 0.06), (0.10, 0.14, 0.32)), random.choice(3))
     rim = ellipse(np.abs(x) - 3.9, y + 0.6, 3.1, random.between(2.5, 2.9))
-    paint(pixels, cover(rim) * worn * np.float32(0.22), (0.85, 0.93, 1.0))
+    paint(pixels, cover(rim) * worn * 0.22, (0.85, 0.93, 1.0))
     bars = np.maximum(np.abs(y + 1.1) - 0.4, np.minimum(np.abs(x) - 0.9, np.maximum(6.9 - np.abs(x), np.abs(x) - 9)))
     paint(pixels, np.maximum(cover(np.abs(rim) - 0.35), cover(bars)) * worn, frame)

@@ -44,9 +44,9 @@ def draw(attributes: dict[str, np.ndarray], random: Random) -> tuple[np.ndarray,
     shade(pixels, coverage, 1.12 - 0.55 * ball * ball)  # a ball, lit from above at the left
     _dimples(pixels, x, y, coverage * orange, random)
     _hollow(pixels, x, y, orange, coverage)
-    paint(pixels, cover(ellipse(x + 4.2, y + 4.6, 2.2, 1.5), 2.5) * np.float32(0.62), (1, 1, 1))
+    paint(pixels, cover(ellipse(x + 4.2, y + 4.6, 2.2, 1.5), 2.5) * 0.62, (1, 1, 1))
 
-    top = np.float32(5.2) + 0.25 * high
+    top = 5.2 + 0.25 * high
     stalk = bar(x, y, (0, -top), (random.between(-0.3, 1.6), -top - 4.2 + 2.6 * orange), 0.65 + 0.3 * orange)
     blade_x, blade_y = x - 4.4, y + top + 2.4
     blade = ellipse(0.94 * blade_x - 0.34 * blade_y, 0.94 * blade_y + 0.34 * blade_x, 4.2, 1.9)

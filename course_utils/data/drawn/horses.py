@@ -43,7 +43,7 @@ def draw(attributes: dict[str, np.ndarray], random: Random) -> tuple[np.ndarray,
     coat = colour(COATS, which) * light * (1 - zebra) + zebra * light * _solid(WHITE)
     mane = colour(MANES, which) * (1 - zebra) + zebra * _solid(BLACK)
     shade(pixels, cover(ellipse(x, y - 12.2, 9, 1.3), 3), 0.7)  # its shadow on the grass
-    paint(pixels, cover(far), coat * np.float32(0.62))
+    paint(pixels, cover(far), coat * 0.62)
     coverage = cover(near)
     paint(pixels, coverage, coat)
     black = cover(stripes(_across_the_stripes(x, y, parts, random), 3.4)) * zebra
@@ -51,9 +51,9 @@ def draw(attributes: dict[str, np.ndarray], random: Random) -> tuple[np.ndarray,
     shade(pixels, coverage, 1.05 - 0.022 * np.clip(y + 1, -3, 8))  # light from above
     hair = np.minimum(parts["mane"], parts["tail"])
     paint(pixels, cover(hair), mane)
-    muzzle = cover(parts["muzzle"]) * (np.float32(0.45) + 0.5 * zebra)
+    muzzle = cover(parts["muzzle"]) * coverage * (0.45 + 0.5 * zebra)
     paint(pixels, muzzle, BLACK)
-    paint(pixels, cover(parts["eye"]) * np.float32(0.9), BLACK)
+    paint(pixels, cover(parts["eye"]) * 0.9, BLACK)
     return pixels, cover(np.minimum(np.minimum(near, far), hair))
 
 
@@ -90,7 +90,7 @@ def _across_the_stripes(x: Field, y: Field, parts: dict[str, Field], random: Ran
     """Counts pixels across the stripes: upright on the body, slanting on neck and head, level on the legs."""
     bent, start = random.between(-0.25, 0.25), random.between(0, 3.4)
     body = x + bent * y
-    neck = np.float32(0.62) * x - np.float32(0.78) * y
-    legs = y * np.float32(1.15)
+    neck = 0.62 * x - 0.78 * y
+    legs = y * 1.15
     on_neck = np.minimum(parts["neck"], parts["head"]) < np.minimum(parts["body"], parts["legs"])
     return start + np.where((y > 5.4) & (parts["legs"] < 3) & ~on_neck, legs, np.where(on_neck, neck, body))

@@ -17,7 +17,7 @@ def sky(kind: np.ndarray, x: Field, y: Field, random: Random) -> np.ndarray:
     clouds = (kind == 1).astype(np.float32)[:, None, None]
     for _ in range(2):
         cloud = ellipse(x - random.between(-13, 13), y - random.between(-14, -7), random.between(4, 7), random.between(1.5, 2.5))
-        paint(pixels, cover(cloud, 2.5) * (np.float32(0.15) + 0.75 * clouds), (0.97, 0.97, 0.98))
+        paint(pixels, cover(cloud, 2.5) * (0.15 + 0.75 * clouds), (0.97, 0.97, 0.98))
     return pixels
 
 

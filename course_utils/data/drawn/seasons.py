@@ -43,18 +43,18 @@ def draw(attributes: dict[str, np.ndarray], random: Random) -> tuple[np.ndarray,
     right = 2 * number(random.choice(2)) - 1  # the side of the house; most of the trees are on the other
     _house(pixels, right * x - random.between(6, 9), y - random.between(4.5, 6), number(attributes["house"]), winter)
     for near in (0, 1, 2):
-        where = right * x - random.between(-14, -9) - np.float32((0, 6.5, 3)[near])
-        _fir(pixels, where, y - random.between(6, 7.5) - np.float32((0, 1, 4)[near]), random.between(0.75, 0.95) + np.float32(0.12 * near), season, winter)
+        where = right * x - random.between(-14, -9) - (0, 6.5, 3)[near]
+        _fir(pixels, where, y - random.between(6, 7.5) - (0, 1, 4)[near], random.between(0.75, 0.95) + 0.12 * near, season, winter)
     return pixels, None
 
 
 def _mountain(pixels: np.ndarray, x: Field, y: Field, top: Field, season: np.ndarray, winter: Field) -> None:
     """A peak at (0, top); snow down to a jagged line, much lower in winter."""
-    slope = (np.abs(x) - (y - top) * np.float32(1.15)) * np.float32(0.66)
+    slope = (np.abs(x) - (y - top) * 1.15) * 0.66
     coverage = cover(slope)
     paint(pixels, coverage, colour(ROCK, season))
     folds = x / 4 - np.floor(x / 4)
-    jagged = y - top - 2.0 - 6.5 * winter + 2.4 * np.abs(folds - np.float32(0.5))
+    jagged = y - top - 2.0 - 6.5 * winter + 2.4 * np.abs(folds - 0.5)
     paint(pixels, coverage * cover(jagged), SNOW)
     shade(pixels, coverage * cover(-x, 2), 0.86)  # its shady side
 
@@ -62,7 +62,7 @@ def _mountain(pixels: np.ndarray, x: Field, y: Field, top: Field, season: np.nda
 def _house(pixels: np.ndarray, x: Field, y: Field, there: Field, winter: Field) -> None:
     paint(pixels, cover(box(x, y + 0.2, 4.2, 3.2)) * there, WALL)
     shade(pixels, cover(box(x, y - 3.0, 4.4, 0.6)) * there, 0.8)
-    roof = np.maximum(np.abs(x) * np.float32(0.62) + (y + 7.6) * np.float32(-0.78), y + 3.0)
+    roof = np.maximum(np.abs(x) * 0.62 + (y + 7.6) * -0.78, y + 3.0)
     paint(pixels, cover(roof) * there, ROOF)
     paint(pixels, cover(np.maximum(roof, -roof - 2.3)) * cover(y + 3.4) * there * winter, SNOW)
     paint(pixels, cover(box(np.abs(x) - 1.9, y + 0.8, 0.9, 0.9)) * there, WINDOW)
@@ -73,9 +73,9 @@ def _fir(pixels: np.ndarray, x: Field, y: Field, size: Field, season: np.ndarray
     x, y = x / size, y / size
     paint(pixels, cover(bar(x, y, (0, 0), (0, 2.2), 0.7)), TRUNK)
     for low, wide in ((0.6, 4.4), (-3.0, 3.5), (-6.2, 2.5)):
-        height = wide * np.float32(1.35)
-        side = (np.abs(x) - (y - low + height) * np.float32(0.74)) * np.float32(0.80)
+        height = wide * 1.35
+        side = (np.abs(x) - (y - low + height) * 0.74) * 0.80
         tier = np.maximum(side, y - low)
         paint(pixels, cover(tier), colour(FIR, season))
         shade(pixels, cover(tier) * cover(-x, 2), 0.82)
-        paint(pixels, cover(np.maximum(tier, -side - 1.1)) * winter * np.float32(0.92), SNOW)
+        paint(pixels, cover(np.maximum(tier, -side - 1.1)) * winter * 0.92, SNOW)

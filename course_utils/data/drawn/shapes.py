@@ -88,19 +88,19 @@ def _square(x: Field, y: Field, radius: Field) -> Field:
 
 def _triangle(x: Field, y: Field, radius: Field) -> Field:
     """Equilateral, a point up: the largest distance to the three straight lines."""
-    inner = np.float32(0.62) * radius
-    return np.maximum(y - 0.2 * radius, np.float32(0.8660254) * np.abs(x) - np.float32(0.5) * (y - 0.2 * radius)) - inner
+    inner = 0.62 * radius
+    return np.maximum(y - 0.2 * radius, 0.8660254 * np.abs(x) - 0.5 * (y - 0.2 * radius)) - inner
 
 
 def _star(x: Field, y: Field, radius: Field) -> Field:
     """Five points, one up: folded on its axes of symmetry onto half a point, whose edge is one straight line (Quilez)."""
-    cos, sin = np.float32(0.80901699), np.float32(0.58778525)
-    x, y, radius = np.abs(x), -y, np.float32(1.22) * radius
+    cos, sin = 0.80901699, 0.58778525
+    x, y, radius = np.abs(x), -y, 1.22 * radius
     fold = 2 * np.maximum(cos * x - sin * y, 0)
     x, y = x - fold * cos, y + fold * sin
     fold = 2 * np.maximum(-cos * x - sin * y, 0)
     x, y = np.abs(x + fold * cos), y + fold * sin - radius
-    edge_x, edge_y = np.float32(0.48) * sin, np.float32(0.48) * cos - 1
+    edge_x, edge_y = 0.48 * sin, 0.48 * cos - 1
     share = np.clip((x * edge_x + y * edge_y) / (edge_x * edge_x + edge_y * edge_y), 0, radius)
     distance = length(x - edge_x * share, y - edge_y * share)
     return np.where(y * edge_x - x * edge_y < 0, -distance, distance)
