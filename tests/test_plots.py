@@ -48,6 +48,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "spread, log": lambda: plots.spread(SETTINGS, y="sliced Wasserstein distance", log_y=True, limit=(1.1, "untrained"), title="5 seeds each"),
     "spread, decades": lambda: plots.spread({"log(1 - D(G(z)))": 1e-5 * (1 + uniform(5)), "-log D(G(z))": 1 + uniform(5)}, y="length of G's gradient", log_y=True, title="D is confident: what reaches G, run by run"),
     "bars": lambda: plots.bars({"clean": uniform(10), "adversarial": uniform(10), "noise": uniform(10)}, [str(i) for i in range(10)], x="class", y="probability", title="Top answers"),
+    "matrices": lambda: plots.matrices({"$A$: a 6x6 picture to 3x3 maps": 2 * uniform(9, 36) - 1, r"$A^\top$: 3x3 maps to a 6x6 picture": 2 * uniform(36, 9) - 1}, bar="weight"),
+    "matrices, counts": lambda: plots.matrices({f"kernel of side {side}": uniform(12, 12) for side in (3, 4, 5)}, bar="inputs that reach a pixel", title="Visits"),
     "points": lambda: plots.points(FAKE, RING, title="run 0, step 500"),
     "point_strip": lambda: plots.point_strip([FAKE] * 6, [f"step {500 * i}" for i in range(6)], RING, title="Run 0: what the generator makes, as training goes on"),
     "point_strip, one": lambda: plots.point_strip([FAKE], ["the last step"], RING),
@@ -165,7 +167,8 @@ def test_what_has_several_kinds_of_marks_has_a_legend(name, drawn):
     assert described == named
 
 
-@pytest.mark.parametrize("name", [n for n in FIGURES if not n.startswith(("picture", "players"))])
+# Matrices are in scales of colour (viridis, blue to red) whose brightness says the same as their hue.
+@pytest.mark.parametrize("name", [n for n in FIGURES if not n.startswith(("picture", "players", "matrices"))])
 def test_colours_are_safe_for_the_colour_blind(name, drawn):
     figure, _ = drawn(name)
     colours = set()
@@ -282,6 +285,14 @@ def test_bars_stand_side_by_side_over_their_ticks():
 
 # --- points ------------------------------------------------------------------------------------------------------
 
+def test_matrices_share_a_scale_that_is_symmetric_around_nought_when_some_are_negative():
+    figure = plots.matrices({"a": torch.tensor([[-1.0, 0.0]]), "b": torch.tensor([[3.0], [2.0]])}, bar="weight")
+    meshes = [axis.collections[0] for axis in figure.axes[:2]]
+    assert [mesh.get_clim() for mesh in meshes] == [(-3, 3), (-3, 3)]
+    np.testing.assert_array_equal(meshes[1].get_array().ravel(), [3, 2])
+    assert plots.matrices({"a": torch.tensor([[1.0, 4.0]])}, bar="count").axes[0].collections[0].get_clim() == (1, 4)
+
+
 def test_points_show_the_data_in_blue_and_the_generator_in_orange():
     axis = plots.points(FAKE.clone().requires_grad_(), RING, reach=3, title="step 1").axes[0]
     real, fake = axis.collections
@@ -376,6 +387,8 @@ def test_bad_columns_are_refused_by_name(columns):
     (lambda: plots.spread({"a": []}, y="y"), "figures"),
     (lambda: plots.spread({"a": uniform(2, 2)}, y="y"), "figures"),
     (lambda: plots.spread({"a": [0.0, 0.0]}, y="y", log_y=True), "log_y"),
+    (lambda: plots.matrices({}, bar="weight"), "panels"),
+    (lambda: plots.matrices({"a": uniform(3)}, bar="weight"), "panels"),
     (lambda: plots.bars({}, ["a"], x="x", y="y"), "groups"),
     (lambda: plots.bars({"a": [1, 2, 3]}, ["a", "b"], x="x", y="y"), "groups"),
 ])
