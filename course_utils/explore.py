@@ -25,26 +25,29 @@ def png(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def control(name: str, choices: Sequence) -> ipywidgets.Widget:
-    """A slider over ``choices``, which are shown as they are."""
+def control(name: str, choices: Sequence, first: object = None) -> ipywidgets.Widget:
+    """A slider over ``choices``, which are shown as they are; it begins at ``first``, at the left end for None."""
     return ipywidgets.SelectionSlider(
-        options=[(str(choice), i) for i, choice in enumerate(choices)], value=0, description=name,
+        options=[(str(choice), i) for i, choice in enumerate(choices)], value=0 if first is None else list(choices).index(first), description=name,
         continuous_update=False, style={"description_width": "initial"}, layout={"width": "90%"},
     )
 
 
-def _expect_choices(choices: dict[str, Sequence]) -> None:
+def _expect_choices(choices: dict[str, Sequence], begin: dict[str, object]) -> None:
     expect(len(choices) > 0 and all(len(values) for values in choices.values()), "choices", "a name with at least one choice", choices)
+    expect(all(name in choices and value in choices[name] for name, value in begin.items()), "begin", f"choices of {', '.join(choices)}", begin)
 
 
-def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence]) -> ipywidgets.VBox:
+def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence], begin: dict[str, object] | None = None) -> ipywidgets.VBox:
     """One slider per entry of ``choices``; moving one redraws ``draw(**chosen)`` as a picture.
 
-    ``draw`` is called with one value of each entry, by name, and returns a Figure. Widgets used are common to
-    ipywidgets 7 and 8. Raises ValueError for no entry or an empty one.
+    ``draw`` is called with one value of each entry, by name, and returns a Figure. ``begin`` says where sliders
+    begin, by name; the others begin at their left end. Widgets used are common to ipywidgets 7 and 8. Raises
+    ValueError for no entry or an empty one, and for a beginning that is no choice.
     """
-    _expect_choices(choices)
-    controls = {name: control(name, values) for name, values in choices.items()}
+    begin = begin or {}
+    _expect_choices(choices, begin)
+    controls = {name: control(name, values, begin.get(name)) for name, values in choices.items()}
     picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%", "object_fit": "contain"})
 
     def redraw(_change: object = None) -> None:
@@ -56,16 +59,16 @@ def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence]) -> ipywi
     return ipywidgets.VBox([*controls.values(), picture])
 
 
-def explore(draw: Callable[..., Figure], still: Callable[[], Figure], **choices: Sequence) -> None:
+def explore(draw: Callable[..., Figure], still: Callable[[], Figure], begin: dict[str, object] | None = None, **choices: Sequence) -> None:
     """Show an explorer of ``draw`` where someone can move it, otherwise the figure that ``still()`` draws.
 
     In a notebook both go out as one output: a page that can't run widgets (a stored notebook, HTML, GitHub)
-    shows the still picture. Raises ValueError for no choice, wherever it runs.
+    shows the still picture. ``begin``: see ``explorer``. Raises ValueError for no choice, wherever it runs.
     """
-    _expect_choices(choices)
+    _expect_choices(choices, begin or {})
     if not is_live():
         display(still())
         return
-    widget = explorer(draw, choices)
+    widget = explorer(draw, choices, begin)
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     display({"application/vnd.jupyter.widget-view+json": view, "image/png": png(still()), "text/plain": "explorer"}, raw=True)

@@ -99,6 +99,21 @@ def test_choices_that_look_alike_are_told_apart():
     assert asked == [1, "1"]
 
 
+def test_sliders_begin_where_they_are_told_to():
+    asked = []
+    draw = lambda **chosen: asked.append(chosen) or dot(0)
+    sliders, _ = parts(explorer(draw, {"smile": range(-3, 4), "face": range(5)}, {"smile": 0}))
+    assert asked == [{"smile": 0, "face": 0}] and sliders["smile"].value == 3
+
+
+@pytest.mark.parametrize("begin", [{"smile": 9}, {"frown": 0}])
+def test_a_beginning_that_is_no_choice_is_refused_by_name(begin, shown):
+    for call in (lambda: explorer(lambda **_: dot(0), {"smile": [0, 1]}, begin), lambda: explore(lambda **_: dot(0), lambda: dot(0), begin, smile=[0, 1])):
+        with pytest.raises(ValueError, match="^begin: expected choices of smile, got "):
+            call()
+    assert shown == []
+
+
 @pytest.mark.parametrize("choices", [{}, {"step": []}, {"step": [1], "run": range(0)}])
 def test_no_choice_is_refused_by_name(choices, shown):
     drawn = []
