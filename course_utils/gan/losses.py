@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import relu, softplus
 
 from course_utils.validate import expect
 
@@ -53,6 +53,15 @@ MINIMAX = GANLoss("minimax", _minus_log_d, _minus_log_one_minus_d, lambda logit:
 
 NON_SATURATING = GANLoss("non-saturating", _minus_log_d, _minus_log_one_minus_d, _minus_log_d)
 """Goodfellow et al. 2014, section 3: the generator ascends log D(G(z))."""
+
+LEAST_SQUARES = GANLoss("least squares", lambda s: (s - 1).square() / 2, lambda s: s.square() / 2, lambda s: (s - 1).square() / 2)
+"""Mao et al. 2017, equation 9: real samples should get 1, fakes 0. The output is a plain number, no sigmoid behind it."""
+
+WASSERSTEIN = GANLoss("Wasserstein", lambda s: -s, lambda s: s, lambda s: -s)
+"""Arjovsky et al. 2017, equation 2: means alone. It needs a critic that can't grow without bound: see ``gan.penalty``."""
+
+HINGE = GANLoss("hinge", lambda s: relu(1 - s), lambda s: relu(1 + s), lambda s: -s)
+"""Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17: the critic stops pushing samples that are beyond the margin."""
 
 
 def minimax_value(on_real: Tensor, on_fake: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from course_utils.gan.losses import NON_SATURATING, GANLoss
 from course_utils.validate import expect_count
 
+Penalty = Callable[[nn.Module, Tensor, Tensor], Tensor]  # D, real and fake samples -> scalar, as gan.penalty.GradientPenalty
+
 
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
@@ -25,15 +27,16 @@ def frozen(net: nn.Module) -> Iterator[None]:
 
 
 def critic_step(
-    G: nn.Module, D: nn.Module, opt_d: torch.optim.Optimizer, x: Tensor, z: Tensor, loss: GANLoss, *, together: bool = False,
+    G: nn.Module, D: nn.Module, opt_d: torch.optim.Optimizer, x: Tensor, z: Tensor, loss: GANLoss, *,
+    penalty: Penalty | None = None, together: bool = False,
 ) -> Tensor:
-    """Update D once on real ``x`` and on G(z); G gets no gradient. Returns the loss, a detached scalar.
+    """Update D once on real ``x`` and on G(z); G gets no gradient. Returns the loss (with its penalty), a detached scalar.
 
-    ``together``: see ``gan_step``.
+    ``penalty`` and ``together``: see ``gan_step``.
     """
     with torch.no_grad():
         fake = G(z)
-    return _teach(D, opt_d, x, fake, loss, z.ndim - 2 if together else None)
+    return _teach(D, opt_d, x, fake, loss, penalty, z.ndim - 2 if together else None)
 
 
 def generator_step(G: nn.Module, D: nn.Module, opt_g: torch.optim.Optimizer, z: Tensor, loss: GANLoss) -> Tensor:
@@ -44,13 +47,14 @@ def generator_step(G: nn.Module, D: nn.Module, opt_g: torch.optim.Optimizer, z: 
 def gan_step(
     G: nn.Module, D: nn.Module, opt_g: torch.optim.Optimizer, opt_d: torch.optim.Optimizer,
     data: Callable[[], Tensor], noise: Callable[[], Tensor], *, k: int = 1, loss: GANLoss = NON_SATURATING,
-    together: bool = False, reuse: bool = False,
+    penalty: Penalty | None = None, together: bool = False, reuse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """k critic steps, then one generator step, each on a fresh minibatch.
 
     ``data()`` gives a minibatch of real samples, ``noise()`` one of z, (B, d) or (runs, B, d); D maps samples
     to logits (B,), or (runs, B) for a stack. Returns the last critic loss and the generator loss, detached
-    scalars. Raises ValueError unless k is a whole number of at least 1.
+    scalars. ``penalty(D, real, fake)`` is added to the critic's loss. Raises ValueError unless k is a whole number
+    of at least 1.
 
     Two ways to save time, for whoever wants them (``make bench`` says how much):
     ``together``  D sees the real and the fake samples as one batch. The same numbers, unless D mixes the
@@ -63,19 +67,23 @@ def gan_step(
         x, z = data(), noise()
         if reuse:
             fake = G(z)
-            d_loss = _teach(D, opt_d, x, fake.detach(), loss, z.ndim - 2 if together else None)
+            d_loss = _teach(D, opt_d, x, fake.detach(), loss, penalty, z.ndim - 2 if together else None)
         else:
-            d_loss = critic_step(G, D, opt_d, x, z, loss, together=together)
+            d_loss = critic_step(G, D, opt_d, x, z, loss, penalty=penalty, together=together)
     return d_loss, _fool(D, opt_g, fake, loss) if reuse else generator_step(G, D, opt_g, noise(), loss)
 
 
-def _teach(D: nn.Module, opt_d: torch.optim.Optimizer, x: Tensor, fake: Tensor, loss: GANLoss, joined: int | None) -> Tensor:
+def _teach(
+    D: nn.Module, opt_d: torch.optim.Optimizer, x: Tensor, fake: Tensor, loss: GANLoss, penalty: Penalty | None, joined: int | None,
+) -> Tensor:
     """Update D once on real ``x`` and on ``fake``, as one batch along the axis ``joined`` unless it is None."""
     if joined is None:
         on_real, on_fake = D(x), D(fake)
     else:
         on_real, on_fake = D(torch.cat([x, fake], dim=joined)).split([x.shape[joined], fake.shape[joined]], dim=-1)
     value = loss.for_critic(on_real, on_fake)
+    if penalty is not None:
+        value = value + penalty(D, x, fake)
     opt_d.zero_grad()
     value.backward()
     opt_d.step()

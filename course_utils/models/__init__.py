@@ -1,15 +1,18 @@
 """Architectures. A classifier maps pictures (B, C, H, W) in [0, 1] to logits (B, K), a critic to logits (B,)."""
+from course_utils.models.autoencoder import ELUGenerator, FCAutoEncoder
 from course_utils.models.classifier import ConvNet
 from course_utils.models.conditional import ConditionalCritic, ConditionalGenerator
 from course_utils.models.dcgan import DCCritic, DCGenerator, dcgan_init
 from course_utils.models.fully_connected import FCCritic, FCGenerator
 from course_utils.models.mlp import mlp, mlp_critic
 from course_utils.models.patch import PatchCritic, footprint, measured_receptive_field, receptive_field
+from course_utils.models.spectral import spectral_norm
 from course_utils.models.stack import Stack
 from course_utils.models.unet import Colouring, UNet, recolour
 
 __all__ = [
-    "Colouring", "ConditionalCritic", "ConditionalGenerator", "ConvNet", "DCCritic", "DCGenerator", "FCCritic", "FCGenerator",
+    "Colouring", "ConditionalCritic", "ConditionalGenerator", "ConvNet", "DCCritic", "DCGenerator", "ELUGenerator",
+    "FCAutoEncoder", "FCCritic", "FCGenerator",
     "PatchCritic", "Stack", "UNet", "dcgan_init", "footprint", "measured_receptive_field", "mlp", "mlp_critic", "receptive_field",
-    "recolour",
+    "recolour", "spectral_norm",
 ]
