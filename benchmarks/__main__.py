@@ -10,42 +10,68 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from benchmarks import gan_step, report, stack, tricks
+from benchmarks import dcgan, gan_step, report, sizes, stack, tricks, wgan_gp
+from benchmarks.loops import Way, contestants, difference
 from benchmarks.same import expect_same
 from benchmarks.timing import in_turns, threads
 from course_utils import data
 from course_utils.data import ImageSet
 
-# gan.py makes G's fakes once for both players; the algorithm of 2014 makes fresh ones for each.
+# gan.py and dcgan.py make G's fakes once for both players; the algorithm of 2014 makes fresh ones for each.
 FAKES = {True: "the same fakes for both players", False: "fresh fakes for each player"}
-REQUIRED = {True: 1.5, False: None}
 
 
 def proofs(pictures: ImageSet) -> Iterator[str]:
     """One line for each comparison; ArithmeticError when the two ways end with different weights."""
+    padded = dcgan.padded(pictures)
     for dtype in (torch.float64, torch.float32):
         for reuse, fakes in FAKES.items():
-            yield expect_same(gan_step.difference(pictures, reuse, 10, dtype), dtype, f"GAN step, {fakes}")
+            yield expect_same(difference(gan_step.ways(reuse), pictures, 10, dtype), dtype, f"GAN step, {fakes}")
+            yield expect_same(difference(dcgan.ways(reuse), padded, 3, dtype, batch=16), dtype, f"DCGAN step, {fakes}")
+        yield expect_same(difference(wgan_gp.ways(), pictures, 3, dtype), dtype, "WGAN-GP step")
         yield expect_same(stack.difference(5, 10, dtype), dtype, "5 ring GANs as a stack")
 
 
 def gan_rows(pictures: ImageSet, count: int, rounds: int) -> Iterator[report.Row]:
-    """The picture GAN's step on ``count`` threads."""
-    steps = 8
-    with threads(count):
-        for reuse, fakes in FAKES.items():
-            seconds = in_turns(gan_step.contestants(pictures, reuse, steps), rounds)
-            yield report.row(f"GAN step, {fakes}, threads: {count}", seconds, steps, required=REQUIRED[reuse])
+    """The steps of three picture GANs on ``count`` threads: plain loop against the course's way."""
+    padded = dcgan.padded(pictures)
+
+    def compare(name: str, ways: dict[str, Way], on: ImageSet, steps: int, required: float | None) -> report.Row:
+        with threads(count):
+            seconds = in_turns(contestants(ways, on, steps), rounds)
+        return report.row(f"{name}, threads: {count}", seconds, steps, required=required)
+
+    for reuse, fakes in FAKES.items():
+        yield compare(f"GAN step, {fakes}", gan_step.ways(reuse), pictures, 8, 1.5 if reuse else None)
+    for reuse, fakes in FAKES.items():
+        yield compare(f"DCGAN step, {fakes}", dcgan.ways(reuse), padded, 1, 1.4)
+    yield compare("WGAN-GP, five critic steps and one of G", wgan_gp.ways(), pictures, 1, 1.7)
 
 
 def trick_rows(pictures: ImageSet, rounds: int) -> Iterator[report.Row]:
-    """Each change alone against the plain loop with fresh fakes, on one thread."""
-    steps = 4
-    with threads(1):
-        seconds = in_turns(tricks.contestants(pictures, steps), rounds)
-    plain, *others = seconds
-    for name in others:
-        yield report.row(f"plain loop, {name}, threads: 1", seconds, steps, baseline=plain, course=name)
+    """Each change alone against the plain loop, on one thread: of the GAN with fresh fakes, of the others as they come."""
+    comparisons = {
+        "GAN": (tricks.ways(), pictures, 4), "DCGAN": (dcgan.changes(), dcgan.padded(pictures), 1),
+        "WGAN-GP": (wgan_gp.changes(), pictures, 1),
+    }
+    for gan, (ways, on, steps) in comparisons.items():
+        with threads(1):
+            seconds = in_turns(contestants(ways, on, steps), rounds)
+        plain, *others = seconds
+        for name in others:
+            yield report.row(f"{gan}, plain loop, {name}, threads: 1", seconds, steps, baseline=plain, course=name)
+
+
+def size_rows(pictures: ImageSet, rounds: int) -> Iterator[report.Row]:
+    """The course's DCGAN against others of the same sizes, on one thread."""
+    steps = contestants(sizes.steps(), dcgan.padded(pictures), 1)
+    for what, functions in (("G forward and backward", sizes.passes()), ("step", steps)):
+        with threads(1):
+            seconds = in_turns(functions, rounds)
+        course, *others = seconds
+        for name in others:
+            title, required = f"course's DCGAN, {what}, against {name}, threads: 1", 2.0 if name in sizes.TWICE_AS_DEAR else None
+            yield report.row(title, seconds, 1, baseline=name, course=course, required=required)
 
 
 def stack_rows(rounds: int) -> Iterator[report.Row]:
@@ -70,6 +96,7 @@ def main() -> None:
         rows += gan_rows(pictures, count, 3 if fast else 20)
     rows += trick_rows(pictures, 3 if fast else 12)
     rows += stack_rows(3 if fast else 12)
+    rows += size_rows(pictures, 3 if fast else 12)
     print(f"\nA step, median of the rounds\n{report.table(rows)}")
     print(f"written to {report.write(rows, checks)}")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-2}
-"""Largest relative difference that counts as rounding after about 10 steps. It has to leave room in float32: a bias
-before batch norm has the gradient 0, and Adam makes whole steps of whatever rounding puts in its place. The proof is
-in float64; float32 shows that nothing else goes wrong there."""
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
+"""The largest relative difference that counts as rounding after about 10 steps. The proof is in float64, tensor by tensor;
+float32 shows that nothing else goes wrong there."""
 
 
 def largest_difference(a: nn.Module, b: nn.Module) -> float:
@@ -18,9 +17,16 @@ def largest_difference(a: nn.Module, b: nn.Module) -> float:
     return max(((ours[n].double() - theirs[n].double()).norm() / theirs[n].double().norm()).item() for n in ours)
 
 
+def overall_difference(a: nn.Module, b: nn.Module) -> float:
+    """The difference of all parameters together, relative to their length. For float32: where a gradient is 0 but for
+    rounding, as of a bias before batch norm, Adam still makes whole steps, and single small tensors end far apart."""
+    ours, theirs = (torch.cat([p.detach().double().flatten() for p in net.parameters()]) for net in (a, b))
+    return ((ours - theirs).norm() / theirs.norm()).item()
+
+
 def expect_same(difference: float, dtype: torch.dtype, what: str) -> str:
     """One line that says the two agree; ArithmeticError when ``difference`` is more than rounding, or NaN."""
-    line = f"{what}, {str(dtype).removeprefix('torch.')}: largest relative difference of a tensor {difference:.1e}"
+    line = f"{what}, {str(dtype).removeprefix('torch.')}: relative difference {difference:.1e}"
     if not difference <= TOLERANCE[dtype]:
         raise ArithmeticError(f"{line}, more than {TOLERANCE[dtype]:.0e}: not the same mathematics")
     return line

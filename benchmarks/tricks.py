@@ -3,29 +3,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.gan_step import (
-    Noise, Players, by_index, course_players, course_step, loaded, plain_players, plain_step, players, run,
-)
-from course_utils.data import ImageSet
+from benchmarks import gan_step
+from benchmarks.loops import Players, Source, Step, Way, by_index, players
 from course_utils.gan import frozen
 from course_utils.training.optimizers import adam
 
 
 def changed_step(
-    p: Players, x: Tensor, noise: Noise, reuse: bool, *,
+    p: Players, data: Source, noise: Source, *,
     no_graph: bool = False, freeze: bool = False, logits: bool = False, together: bool = False,
 ) -> None:
-    """``plain_step`` where all are False; the same mathematics where one or more are True."""
-    loss = nn.BCEWithLogitsLoss() if logits else nn.BCELoss()
+    """The plain step with fresh fakes where all are False; the same mathematics where one or more are True."""
+    loss, x = nn.BCEWithLogitsLoss() if logits else nn.BCELoss(), data()
     valid, invalid = torch.ones(len(x), 1, dtype=x.dtype), torch.zeros(len(x), 1, dtype=x.dtype)
 
     p.opt_d.zero_grad()
-    with torch.no_grad() if no_graph and not reuse else nullcontext():
+    with torch.no_grad() if no_graph else nullcontext():
         fake = p.G(noise())
     if together:
         on_real, on_fake = p.D(torch.cat([x, fake.detach()])).chunk(2)
@@ -35,28 +34,34 @@ def changed_step(
     p.opt_d.step()
 
     p.opt_g.zero_grad()
-    if not reuse:
-        fake = p.G(noise())
+    fake = p.G(noise())
     with frozen(p.D) if freeze else nullcontext():
         loss(p.D(fake), valid).backward()
     p.opt_g.step()
 
 
-def contestants(pictures: ImageSet, steps: int) -> dict[str, Callable[[], None]]:
-    """What is timed: the plain loop, each change alone, all of them, and one that is another algorithm: the same
-    fakes for both players, where all others make fresh ones for each."""
+def changes() -> dict[str, Way]:
+    """The plain loop with one thing changed, all of them the same mathematics."""
+    plain = gan_step.ways(reuse=False)["baseline"]
 
-    def change(players: Players, **how: bool) -> Callable[[], None]:
-        return run(partial(changed_step, **how), players, loaded(pictures), False, steps)
+    def with_players(end: nn.Module, optimizer: Callable[..., torch.optim.Optimizer], step: Step = plain.step) -> Way:
+        return replace(plain, players=partial(players, lambda: gan_step.nets(end), optimizer), step=step)
 
     return {
-        "plain loop": run(plain_step, plain_players(), loaded(pictures), False, steps),
-        "batches by index": run(plain_step, plain_players(), by_index(pictures), False, steps),
-        "Adam in one kernel": run(plain_step, players(nn.Sigmoid(), adam), loaded(pictures), False, steps),
-        "D frozen while G learns": change(plain_players(), freeze=True),
-        "D's fakes without a graph": change(plain_players(), no_graph=True),
-        "loss from logits": change(players(nn.Identity(), torch.optim.Adam), logits=True),
-        "D sees real and fake together": change(plain_players(), together=True),
-        "all of these changes": run(course_step, course_players(), by_index(pictures), False, steps),
-        "the same fakes for both": run(plain_step, plain_players(), loaded(pictures), True, steps),
+        "batches by index": replace(plain, batches=by_index),
+        "Adam in one kernel": with_players(nn.Sigmoid(), adam),
+        "D frozen while G learns": replace(plain, step=partial(changed_step, freeze=True)),
+        "D's fakes without a graph": replace(plain, step=partial(changed_step, no_graph=True)),
+        "loss from logits": with_players(nn.Identity(), torch.optim.Adam, partial(changed_step, logits=True)),
+        "D sees real and fake together": replace(plain, step=partial(changed_step, together=True)),
+    }
+
+
+def ways() -> dict[str, Way]:
+    """What is timed: the plain loop, each change alone, all of them, and one that is another algorithm: the same
+    fakes for both players, where all others make fresh ones for each."""
+    fresh, same = gan_step.ways(reuse=False), gan_step.ways(reuse=True)
+    return {
+        "plain loop": fresh["baseline"], **changes(),
+        "all of these changes": fresh["course"], "the same fakes for both": same["baseline"],
     }

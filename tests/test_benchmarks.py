@@ -2,18 +2,22 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
-from benchmarks import gan_step, report, stack, timing, tricks
-from benchmarks.same import expect_same, largest_difference
+from benchmarks import dcgan, gan_step, loops, report, sizes, stack, timing, tricks, wgan_gp
+from benchmarks.same import expect_same, largest_difference, overall_difference
 from course_utils import data, gan
+from course_utils.gan.losses import WASSERSTEIN
+from course_utils.gan.penalty import GradientPenalty, gradient_norm
 from course_utils.training.optimizers import adam
 
 DOUBLE = torch.float64
+FEW = 4  # pictures in a minibatch of a proof
 
 
 @pytest.fixture(scope="module")
@@ -21,62 +25,166 @@ def digits() -> data.ImageSet:
     return data.load("digits")
 
 
-# ---- the picture GAN ---------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def padded(digits) -> data.ImageSet:
+    return dcgan.padded(digits)
 
 
-def test_both_ways_train_on_the_same_pictures(digits):
-    items = gan_step.Pictures(digits)
-    assert len(items) == len(digits)
-    for i in (0, 7, len(digits) - 1):
+# ---- the picture GANs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [28, 32])
+def test_both_ways_train_on_the_same_pictures(digits, padded, side):
+    pictures = digits if side == 28 else padded
+    items = loops.Pictures(pictures)
+    assert len(items) == len(pictures)
+    for i in (0, 7, len(pictures) - 1):
         picture, label = items[i]
-        torch.testing.assert_close(picture, 2 * digits.images[i] - 1, rtol=0, atol=1e-6)
-        assert label == digits.labels[i]
-    for source in (gan_step.loaded(digits), gan_step.by_index(digits)):
+        torch.testing.assert_close(picture, 2 * pictures.images[i] - 1, rtol=0, atol=1e-6)
+        assert label == pictures.labels[i]
+    for source in (loops.loaded(pictures), loops.by_index(pictures)):
         x = next(source)
-        assert x.shape == (64, 1, 28, 28) and x.min() == -1 and x.max() == 1
-    assert 0 <= digits.images.min() and digits.images.max() <= 1  # the scaling left the set alone
+        assert x.shape == (64, 1, side, side) and x.min() == -1 and x.max() == 1
+    assert 0 <= pictures.images.min() and pictures.images.max() <= 1  # the scaling left the set alone
 
 
+@pytest.mark.parametrize("module", [gan_step, dcgan, wgan_gp])
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.float32])
 @pytest.mark.parametrize("reuse", [False, True])
-def test_both_ways_end_with_the_same_weights(digits, reuse):
-    expect_same(gan_step.difference(digits, reuse, 3, DOUBLE), DOUBLE, "step")
-    expect_same(gan_step.difference(digits, reuse, 3, torch.float32), torch.float32, "step")
+def test_both_ways_end_with_the_same_weights(digits, padded, module, dtype, reuse):
+    ways = module.ways() if module is wgan_gp else module.ways(reuse)
+    batch = FEW if dtype == DOUBLE or module is dcgan else loops.BATCH
+    expect_same(loops.difference(ways, padded if module is dcgan else digits, 2, dtype, batch), dtype, "step")
 
 
-def other_fakes(p, x, noise, reuse):
-    gan.gan_step(p.G, p.D, p.opt_g, p.opt_d, lambda: x, noise, reuse=not reuse)
-
-
-def other_loss(p, x, noise, reuse):
-    gan.gan_step(p.G, p.D, p.opt_g, p.opt_d, lambda: x, noise, reuse=reuse, loss=gan.MINIMAX)
-
-
-def other_order(p, x, noise, reuse):
-    gan.generator_step(p.G, p.D, p.opt_g, noise(), gan.NON_SATURATING)
-    gan.critic_step(p.G, p.D, p.opt_d, x, noise(), gan.NON_SATURATING)
-
-
-@pytest.mark.parametrize("wrong", [other_fakes, other_loss, other_order])
-def test_other_mathematics_is_noticed(digits, wrong):
-    apart = gan_step.difference(digits, False, 2, DOUBLE, wrong)
+def expect_noticed(ways, pictures, steps=2, **wrong):
+    """The course's way with another step or with other players counts as other mathematics."""
+    wrong_ways = {**ways, "course": replace(ways["course"], **wrong)}
     with pytest.raises(ArithmeticError, match="not the same mathematics"):
-        expect_same(apart, DOUBLE, "step")
+        expect_same(loops.difference(wrong_ways, pictures, steps, DOUBLE, FEW), DOUBLE, "step")
 
 
-@pytest.mark.parametrize("how, end, optimizer", [
-    ({}, nn.Sigmoid(), torch.optim.Adam),
-    ({}, nn.Sigmoid(), adam),
-    ({"no_graph": True}, nn.Sigmoid(), torch.optim.Adam),
-    ({"freeze": True}, nn.Sigmoid(), torch.optim.Adam),
-    ({"logits": True}, nn.Identity(), torch.optim.Adam),
-    ({"together": True}, nn.Sigmoid(), torch.optim.Adam),
+def other_fakes(p, data, noise, **how):
+    gan.gan_step(p.G, p.D, p.opt_g, p.opt_d, data, noise, reuse=True, **how)
+
+
+def other_loss(p, data, noise, **how):
+    gan.gan_step(p.G, p.D, p.opt_g, p.opt_d, data, noise, loss=gan.MINIMAX, **how)
+
+
+def other_order(p, data, noise):
+    gan.generator_step(p.G, p.D, p.opt_g, noise(), gan.NON_SATURATING)
+    gan.critic_step(p.G, p.D, p.opt_d, data(), noise(), gan.NON_SATURATING)
+
+
+def joined(p, data, noise):
+    gan.gan_step(p.G, p.D, p.opt_g, p.opt_d, data, noise, together=True)
+
+
+@pytest.mark.parametrize("step", [other_fakes, other_loss, other_order])
+def test_other_mathematics_of_a_gan_is_noticed(digits, step):
+    expect_noticed(gan_step.ways(False), digits, step=step)
+
+
+@pytest.mark.parametrize("step", [other_fakes, other_loss, other_order, joined])  # joined: D's batch norm mixes real and fake
+def test_other_mathematics_of_a_dcgan_is_noticed(padded, step):
+    expect_noticed(dcgan.ways(False), padded, step=step)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2])
+def test_other_masks_of_dropout_are_noticed(padded, rate):
+    def make(dtype):
+        p = dcgan.course(False).players(dtype)
+        for layer in p.D:
+            if isinstance(layer, nn.Dropout2d):
+                layer.p = rate
+        return p
+
+    expect_noticed(dcgan.ways(False), padded, players=make)
+
+
+def test_another_kernel_for_upsampling_and_convolution_is_noticed(padded, monkeypatch):
+    monkeypatch.setattr(dcgan, "FOUR_FROM_THREE", dcgan.FOUR_FROM_THREE.flip(0))
+    expect_noticed(dcgan.ways(False), padded)
+
+
+def at_reals(D, real, fake):
+    return 10 * (gradient_norm(D, real, create_graph=True) - 1).square().mean()
+
+
+def one_sided(D, real, fake):
+    return 10 * (gradient_norm(D, gan.penalty.between(real, fake), create_graph=True) - 1).relu().square().mean()
+
+
+@pytest.mark.parametrize("wrong", [
+    {"k": 4}, {"penalty": None}, {"penalty": GradientPenalty(9.0)}, {"penalty": at_reals}, {"penalty": one_sided},
+    {"loss": gan.NON_SATURATING}, {"reuse": True},
 ])
-def test_each_change_alone_is_the_same_mathematics(how, end, optimizer):
+def test_other_mathematics_of_a_wgan_is_noticed(digits, wrong):
+    how = {"k": 5, "loss": WASSERSTEIN, "penalty": GradientPenalty(10.0), **wrong}
+
+    def step(p, data, noise):
+        gan.gan_step(p.G, p.D, p.opt_g, p.opt_d, data, noise, **how)
+
+    expect_noticed(wgan_gp.ways(), digits, 1, step=step)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 3), (1, 1)])
+def test_a_doubled_convolution_is_upsampling_and_convolution(size):
     torch.manual_seed(0)
-    batches, zs = torch.randn(2, 64, 1, 28, 28, dtype=DOUBLE).unbind(), torch.randn(4, 64, 100, dtype=DOUBLE).unbind()
-    plain = gan_step.trained(gan_step.plain_step, gan_step.plain_players(DOUBLE), batches, zs, False)
-    changed = gan_step.trained(partial(tricks.changed_step, **how), gan_step.players(end, optimizer, DOUBLE), batches, zs, False)
-    expect_same(largest_difference(changed, plain), DOUBLE, str(how))
+    one = dcgan.DoubledConv2d(3, 2, 3, padding=1).to(DOUBLE)
+    two = nn.Conv2d(3, 2, 3, padding=1).to(DOUBLE)
+    two.load_state_dict(one.state_dict())
+    x = torch.randn(2, 3, *size, dtype=DOUBLE)
+    torch.testing.assert_close(one(x), two(interpolate(x, scale_factor=2, mode="nearest")))
+
+
+# ---- one change at a time ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", tricks.changes())
+def test_each_change_of_the_gan_alone_is_the_same_mathematics(digits, change):
+    ways = {"baseline": tricks.ways()["plain loop"], "course": tricks.changes()[change]}
+    expect_same(loops.difference(ways, digits, 2, DOUBLE, FEW), DOUBLE, change)
+
+
+@pytest.mark.parametrize("module", [dcgan, wgan_gp])
+def test_each_change_of_the_others_alone_is_the_same_mathematics(digits, padded, module):
+    plain, *others = module.changes().values()
+    for other in others:
+        pair = {"baseline": plain, "course": other}
+        expect_same(loops.difference(pair, padded if module is dcgan else digits, 1, DOUBLE, FEW), DOUBLE, "change")
+
+
+# ---- nets of the same sizes --------------------------------------------------------------------------
+
+
+def sizes_after_each_layer(net, x):
+    """(maps, side) that the layers before each activation give, in order."""
+    found = []
+    for layer in net.net:
+        x = layer(x)
+        if isinstance(layer, (nn.ReLU, nn.LeakyReLU, nn.Tanh)):
+            found.append(tuple(x.shape[1:]))
+    return found
+
+
+def test_what_is_compared_in_cost_has_the_same_sizes():
+    z, x = torch.randn(2, loops.LATENT, 1, 1), torch.rand(2, *sizes.SHAPE)
+    wanted = sizes_after_each_layer(sizes.transposed(), z)
+    assert wanted == [(128, 4, 4), (64, 8, 8), (32, 16, 16), (1, 32, 32)]
+    assert sizes_after_each_layer(sizes.upsampled(3), z) == sizes_after_each_layer(sizes.upsampled(5), z) == wanted
+    assert sizes_after_each_layer(sizes.pooled(), x) == sizes_after_each_layer(sizes.strided(), x)
+    assert sizes.pooled()(x).shape == (2,)
+
+
+def test_transposed_convolutions_need_less_than_half_of_the_operations(padded):
+    course, three, own_order, five = (sizes.operations(one) for one in sizes.passes().values())
+    assert 2 * course < three == own_order < five
+    steps = loops.contestants(sizes.steps(), padded, 1).values()
+    course, plain_loop, same_loop, other_critic = (sizes.operations(step) for step in steps)
+    assert course < same_loop <= plain_loop and 2 * course < other_critic
+    assert all(name in [*sizes.passes(), *sizes.steps()] for name in sizes.TWICE_AS_DEAR)
 
 
 # ---- the stack ---------------------------------------------------------------------------------------
@@ -122,6 +230,15 @@ def test_differences_are_relative_and_nan_is_one():
         largest_difference(a, nn.Linear(2, 2, bias=False))
     with pytest.raises(ArithmeticError):
         expect_same(float("nan"), DOUBLE, "nothing")
+
+
+def test_the_overall_difference_is_of_all_parameters_as_one_vector():
+    a, b = nn.Linear(1, 2), nn.Linear(1, 2)
+    with torch.no_grad():
+        for net, weight in ((a, 3.0), (b, 4.0)):
+            net.weight.fill_(weight)
+            net.bias.fill_(3.0)
+    assert overall_difference(a, b) == pytest.approx((2 / (2 * 16 + 2 * 9)) ** 0.5)
 
 
 def test_turns_change_their_order_and_the_first_is_not_timed():
