@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from course_utils import plots
+from course_utils.gan import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING
 
 COLOUR_BLIND_SAFE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
 BLUE, ORANGE = COLOUR_BLIND_SAFE[:2]
@@ -44,10 +45,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "curves, panels": lambda: plots.curves({"what G descends": OBJECTIVES, "size of its slope": OBJECTIVES}, x="D(G(z)): 0 = caught, 1 = fools D", y=["objective of G", "slope"], title="Both objectives"),
     "curves, other names": lambda: plots.curves({"densities": {"p_data": (CHANCE, CHANCE), "p_g": (CHANCE, CHANCE**2)}, "what D says": OBJECTIVES}, x="x", y=["density", "D(x)"]),
     "curves, three panels": lambda: plots.curves({f"panel {i}": LINES for i in range(3)}, x=["generator steps", "seconds", "epochs"], y="sliced Wasserstein distance", log_y=True),
+    "curves, log x": lambda: plots.curves({"the true distance": LINES, "the value": LINES}, x="generator step", y=["distance", "value"], log_x=True),
     "spread": lambda: plots.spread({"against the untrained G": 0.97 + 0.02 * uniform(5), "against the trained G": 0.5 + 0.1 * uniform(5)}, y="accuracy of a fresh D", limit=(0.5, "guessing")),
     "spread, log": lambda: plots.spread(SETTINGS, y="sliced Wasserstein distance", log_y=True, limit=(1.1, "untrained"), title="5 seeds each"),
     "spread, decades": lambda: plots.spread({"log(1 - D(G(z)))": 1e-5 * (1 + uniform(5)), "-log D(G(z))": 1 + uniform(5)}, y="length of G's gradient", log_y=True, title="D is confident: what reaches G, run by run"),
     "bars": lambda: plots.bars({"clean": uniform(10), "adversarial": uniform(10), "noise": uniform(10)}, [str(i) for i in range(10)], x="class", y="probability", title="Top answers"),
+    "loss_curves": lambda: plots.loss_curves({loss.name: loss for loss in (MINIMAX, NON_SATURATING, LEAST_SQUARES, HINGE)}),
     "matrices": lambda: plots.matrices({"$A$: a 6x6 picture to 3x3 maps": 2 * uniform(9, 36) - 1, r"$A^\top$: 3x3 maps to a 6x6 picture": 2 * uniform(36, 9) - 1}, bar="weight"),
     "matrices, counts": lambda: plots.matrices({f"kernel of side {side}": uniform(12, 12) for side in (3, 4, 5)}, bar="inputs that reach a pixel", title="Visits"),
     "points": lambda: plots.points(FAKE, RING, title="run 0, step 500"),
@@ -59,7 +62,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "picture_strip": lambda: plots.picture_strip([PICTURES[:16]] * 5, [f"step {500 * i}" for i in range(5)], title="The same 16 vectors z, as training goes on"),
 }
 WITH_AXES = [name for name in FIGURES if name.startswith(("curves", "spread", "bars"))]
-WITH_LEGEND = [name for name in FIGURES if name.startswith(("curves", "spread", "bars", "point")) and name != "spread, decades"]
+WITH_LEGEND = [name for name in FIGURES if name.startswith(("curves", "loss", "spread", "bars", "point")) and name != "spread, decades"]
 
 
 def texts_of(figure: Figure) -> list[Text]:
@@ -259,6 +262,23 @@ def test_all_data_stay_in_view_of_a_logarithmic_axis():
 
 
 # --- spread and bars ---------------------------------------------------------------------------------------------
+
+def test_loss_curves_are_the_functions_and_their_slopes():
+    axes = plots.loss_curves({"least squares": LEAST_SQUARES, "hinge": HINGE}, reach=3.0).axes
+    for column, part in enumerate(("real", "fake", "generator")):
+        for row, values in ((0, lambda s: getattr(LEAST_SQUARES, part)(s)), (1, lambda s: s if part == "fake" else s - 1)):
+            line = axes[3 * row + column].lines[0]
+            s = torch.tensor(line.get_xdata())
+            assert s[0] == -3 and s[-1] == 3
+            torch.testing.assert_close(torch.tensor(line.get_ydata()), values(s))
+    with pytest.raises(ValueError, match="losses: expected at least one"):
+        plots.loss_curves({})
+
+
+def test_a_logarithmic_x_axis_when_asked_for():
+    assert [axis.get_xscale() for axis in FIGURES["curves, log x"]().axes] == ["log", "log"]
+    assert FIGURES["curves"]().axes[0].get_xscale() == "linear"
+
 
 def test_spread_shows_each_run_in_its_column_and_the_median():
     figures = {"a": torch.tensor([6.0, 1.0, 2.0], requires_grad=True), "b": [10, 30, 20, 90, 40]}

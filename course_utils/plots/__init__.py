@@ -1,5 +1,6 @@
 """Figures: one call, one figure. Every call returns a matplotlib Figure; end a cell with it to see it."""
 from course_utils.plots.curves import bars, curves, spread
+from course_utils.plots.losses import loss_curves
 from course_utils.plots.matrices import matrices
 from course_utils.plots.pictures import picture_grid, picture_rows, picture_strip
 from course_utils.plots.players import players
@@ -9,6 +10,6 @@ from course_utils.plots.style import new_figure, use_style
 use_style()
 
 __all__ = [
-    "bars", "curves", "matrices", "new_figure", "picture_grid", "picture_rows", "picture_strip", "players", "point_strip",
+    "bars", "curves", "loss_curves", "matrices", "new_figure", "picture_grid", "picture_rows", "picture_strip", "players", "point_strip",
     "points", "spread", "use_style",
 ]

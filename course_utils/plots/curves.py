@@ -34,7 +34,7 @@ def draw_curves(axis: plt.Axes, curves: dict[str, tuple[Values, Values]], *, x: 
     axis.set(xlabel=x, ylabel=y, title=title)
 
 
-def curves(panels: dict[str, dict[str, tuple[Values, Values]]], *, x: str | Sequence[str], y: str | Sequence[str], log_y: bool = False, title: str | None = None) -> Figure:
+def curves(panels: dict[str, dict[str, tuple[Values, Values]]], *, x: str | Sequence[str], y: str | Sequence[str], log_x: bool = False, log_y: bool = False, title: str | None = None) -> Figure:
     """Panels of lines side by side: panel title -> name -> (x values, y values); see ``draw_curves``.
 
     ``x`` and ``y`` label the axes, one text for all panels or one each. Panels with the same names share a legend.
@@ -49,6 +49,8 @@ def curves(panels: dict[str, dict[str, tuple[Values, Values]]], *, x: str | Sequ
         draw_curves(axis, lines, x=x_label, y=y_label, title=name)
         if len(lines) > 1 and not shared:
             axis.legend()
+        if log_x:
+            axis.set_xscale("log")
         if log_y:
             log_y_axis(axis)
     if shared and len(lines) > 1:
