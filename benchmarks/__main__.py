@@ -93,10 +93,10 @@ def main() -> None:
         print(line, flush=True)
         checks.append(line)
     for count in sorted({1, torch.get_num_threads()}):
-        rows += gan_rows(pictures, count, 3 if fast else 20)
-    rows += trick_rows(pictures, 3 if fast else 12)
+        rows += gan_rows(pictures, count, 3 if fast else 12)
+    rows += trick_rows(pictures, 3 if fast else 8)
     rows += stack_rows(3 if fast else 12)
-    rows += size_rows(pictures, 3 if fast else 12)
+    rows += size_rows(pictures, 3 if fast else 8)
     print(f"\nA step, median of the rounds\n{report.table(rows)}")
     print(f"written to {report.write(rows, checks)}")
 
