@@ -1,6 +1,7 @@
-"""Explorers: sliders and menus over a drawing function, or a still picture where nobody can move them."""
+"""Explorers: sliders or a box for text over a drawing function, or a still picture where nobody can move them."""
 from __future__ import annotations
 
+import html
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -69,6 +70,41 @@ def explore(draw: Callable[..., Figure], still: Callable[[], Figure], begin: dic
     if not is_live():
         display(still())
         return
-    widget = explorer(draw, choices, begin)
+    _show_with_still(explorer(draw, choices, begin), still)
+
+
+def asker(draw: Callable[[str], Figure], first: str, name: str) -> ipywidgets.VBox:
+    """A box for text, called ``name``; whatever is entered is drawn by ``draw(text)`` as a picture. It begins with ``first``.
+
+    Where ``draw`` raises ValueError, its message stands below the box and the picture stays as it was. Widgets used are
+    common to ipywidgets 7 and 8.
+    """
+    box = ipywidgets.Text(
+        value=first, description=name, continuous_update=False, style={"description_width": "initial"}, layout={"width": "90%"},
+    )
+    message = ipywidgets.HTML()
+    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%", "object_fit": "contain"})
+
+    def redraw(_change: object = None) -> None:
+        try:
+            picture.value, message.value = png(draw(box.value)), ""
+        except ValueError as reason:
+            message.value = html.escape(str(reason))
+
+    box.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([box, message, picture])
+
+
+def ask(draw: Callable[[str], Figure], still: Callable[[], Figure], first: str, name: str = "text") -> None:
+    """Show an ``asker`` of ``draw`` where someone can type, otherwise the figure that ``still()`` draws; see ``explore``."""
+    if not is_live():
+        display(still())
+        return
+    _show_with_still(asker(draw, first, name), still)
+
+
+def _show_with_still(widget: ipywidgets.VBox, still: Callable[[], Figure]) -> None:
+    """One output that holds both: who can't run widgets shows the picture."""
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     display({"application/vnd.jupyter.widget-view+json": view, "image/png": png(still()), "text/plain": "explorer"}, raw=True)

@@ -14,7 +14,7 @@ from nbval.kernel import CURRENT_ENV_KERNEL_NAME, start_new_kernel
 
 from course_utils import explore as module
 from course_utils import plots
-from course_utils.explore import explore, explorer, is_live, png
+from course_utils.explore import ask, asker, explore, explorer, is_live, png
 
 ROOT = Path(__file__).resolve().parents[1]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -127,9 +127,35 @@ def test_a_figure_becomes_a_png():
     assert png(dot(1)).startswith(SIGNATURE) and png(dot(1)) == png(dot(1)) != png(dot(0))
 
 
+def test_what_is_typed_is_drawn_and_what_cannot_be_is_answered():
+    asked: list[str] = []
+
+    def draw(text: str) -> Figure:
+        asked.append(text)
+        if not text.isdecimal():
+            raise ValueError(f"text: expected a <number>, got {text!r}")
+        return dot(int(text))
+
+    box, message, picture = asker(draw, "1", "caption").children
+    first = bytes(picture.value)
+    assert asked == ["1"] and box.description == "caption" and not box.continuous_update
+    assert first.startswith(SIGNATURE) and message.value == ""
+    box.value = "two"
+    assert message.value == "text: expected a &lt;number&gt;, got &#x27;two&#x27;" and bytes(picture.value) == first
+    box.value = "2"
+    assert message.value == "" and bytes(picture.value) != first and asked == ["1", "two", "2"]
+
+
+def test_another_error_while_drawing_is_not_swallowed():
+    with pytest.raises(ZeroDivisionError):
+        asker(lambda text: 1 / 0, "1", "caption")
+
+
 # What ipywidgets 7.7, which Colab has, and 8 have in common, of the widgets that the course uses.
 WIDGET = {"layout"}
 COMMON = {
+    "Text": WIDGET | {"value", "placeholder", "description", "disabled", "continuous_update", "style"},
+    "HTML": WIDGET | {"value", "placeholder", "description", "style"},
     "VBox": WIDGET | {"children", "box_style"},
     "Image": WIDGET | {"value", "format", "width", "height"},
     "SelectionSlider": WIDGET | {"options", "value", "index", "label", "description", "disabled", "continuous_update", "orientation", "readout", "style"},
@@ -162,6 +188,12 @@ def test_only_what_ipywidgets_7_and_8_share_is_used(monkeypatch):
     for name, options in recorder.made:
         assert options.keys() <= COMMON[name], name
         assert options.get("style", {}).keys() <= COMMON_STYLE and options.get("layout", {}).keys() <= COMMON_LAYOUT
+    recorder.made.clear()
+    assert isinstance(asker(lambda text: dot(0), "1", "caption").model_id, str)
+    assert [name for name, _ in recorder.made] == ["Text", "HTML", "Image", "VBox"]
+    for name, options in recorder.made:
+        assert options.keys() <= COMMON[name], name
+        assert options.get("style", {}).keys() <= COMMON_STYLE and options.get("layout", {}).keys() <= COMMON_LAYOUT
     assert isinstance(box.model_id, str)
     assert box.children[1].layout.align_self == "flex-start", "else the picture is stretched to the width of the page"
 
@@ -181,6 +213,17 @@ def test_with_a_kernel_one_output_holds_sliders_and_still_picture(shown, monkeyp
     assert options == {"raw": True} and bundle["image/png"] == png(dot(7)) and bundle["text/plain"]
     view = bundle["application/vnd.jupyter.widget-view+json"]
     assert (view["version_major"], view["version_minor"]) == (2, 0) and view["model_id"]
+
+
+def test_who_cannot_type_sees_the_still_picture_alone_and_who_can_sees_both(shown, monkeypatch):
+    figure = dot(1)
+    ask(lambda text: pytest.fail("nobody can type"), still=lambda: figure, first="1")
+    assert shown.pop() == (figure, {})
+    monkeypatch.setattr(module, "is_live", lambda: True)
+    ask(lambda text: dot(int(text)), still=lambda: dot(7), first="1")
+    (bundle, options), = shown
+    assert options == {"raw": True} and bundle["image/png"] == png(dot(7))
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
 
 
 # --- in a kernel -------------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "picture_grid": lambda: plots.picture_grid(PICTURES, columns=18, title="digits: the first 36 training pictures"),
     "picture_grid, few": lambda: plots.picture_grid(COLOURED[:3], title="fewer than the columns"),
     "picture_rows": lambda: plots.picture_rows({"generated": PICTURES[:14], "nearest in\ntraining": PICTURES[14:28]}, title="Samples and their nearest training pictures"),
+    "picture_captions": lambda: plots.picture_captions(["this large circle is violet and the background is white", "a small star in blue, on grey", "a tiny red square, on black"], [COLOURED[:10]] * 3, title="Drawn from a sentence"),
     "picture_strip": lambda: plots.picture_strip([PICTURES[:16]] * 5, [f"step {500 * i}" for i in range(5)], title="The same 16 vectors z, as training goes on"),
 }
 WITH_AXES = [name for name in FIGURES if name.startswith(("curves", "spread", "bars"))]
@@ -358,6 +359,10 @@ def test_a_dark_picture_stays_dark():
 
 def test_rows_are_named_at_their_left_and_strips_above():
     rows = plots.picture_rows({"first": PICTURES[:4], "second": PICTURES[4:8]})
+    sentences = plots.picture_captions(["first", "a second sentence, too long for one line"], [PICTURES[:4], PICTURES[4:8]])
+    assert [axis.get_ylabel() for axis in sentences.axes] == ["first", "a second sentence, too\nlong for one line"]
+    for axis, other in zip(sentences.axes, rows.axes):
+        assert np.array_equal(axis.images[0].get_array(), other.images[0].get_array())
     assert [axis.get_ylabel() for axis in rows.axes] == ["first", "second"]
     strip = plots.picture_strip([PICTURES[:4], PICTURES[4:8]], ["early", "late"], columns=2)
     assert [axis.get_title() for axis in strip.axes] == ["early", "late"]
@@ -373,7 +378,7 @@ TOO_BRIGHT, TOO_DARK, NOT_A_NUMBER = (torch.full((4, 1, 8, 8), value) for value 
 
 @pytest.mark.parametrize("pictures", [TOO_BRIGHT, TOO_DARK, NOT_A_NUMBER, PICTURES[0], PICTURES[:0], (PICTURES * 255).byte(), uniform(4, 2, 8, 8)])
 @pytest.mark.parametrize("call", [
-    plots.picture_grid, lambda some: plots.picture_rows({"good": PICTURES[:4], "row": some}), lambda some: plots.picture_strip([PICTURES[:4], some], ["good", "bad"]),
+    plots.picture_grid, lambda some: plots.picture_rows({"good": PICTURES[:4], "row": some}), lambda some: plots.picture_captions(["good", "bad"], [PICTURES[:4], some]), lambda some: plots.picture_strip([PICTURES[:4], some], ["good", "bad"]),
 ])
 def test_bad_pictures_are_refused_by_name(call, pictures):
     with pytest.raises(ValueError, match="^pictures: expected .+, got "):
@@ -388,7 +393,7 @@ def test_bad_columns_are_refused_by_name(columns):
 
 
 @pytest.mark.parametrize("call, argument", [
-    (lambda: plots.picture_rows({}), "rows"),
+    (lambda: plots.picture_rows({}), "rows"), (lambda: plots.picture_captions(["one"], [PICTURES[:4]] * 2), "captions"), (lambda: plots.picture_captions([], []), "captions"),
     (lambda: plots.picture_strip([], []), "names"),
     (lambda: plots.picture_strip([PICTURES, PICTURES], ["only one"]), "names"),
     (lambda: plots.point_strip([], [], RING), "names"),

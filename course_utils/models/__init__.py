@@ -8,11 +8,13 @@ from course_utils.models.mlp import mlp, mlp_critic
 from course_utils.models.patch import PatchCritic, footprint, measured_receptive_field, receptive_field
 from course_utils.models.spectral import spectral_norm
 from course_utils.models.stack import Stack
+from course_utils.models.text import TextCritic, TextEncoder, TextGenerator
+from course_utils.models.translator import Translator, instance_norm
 from course_utils.models.unet import Colouring, UNet, recolour
 
 __all__ = [
     "Colouring", "ConditionalCritic", "ConditionalGenerator", "ConvNet", "DCCritic", "DCGenerator", "ELUGenerator",
-    "FCAutoEncoder", "FCCritic", "FCGenerator",
-    "PatchCritic", "Stack", "UNet", "dcgan_init", "footprint", "measured_receptive_field", "mlp", "mlp_critic", "receptive_field",
-    "recolour", "spectral_norm",
+    "FCAutoEncoder", "FCCritic", "FCGenerator", "PatchCritic", "Stack", "TextCritic", "TextEncoder", "TextGenerator",
+    "Translator", "UNet", "dcgan_init", "footprint", "instance_norm", "measured_receptive_field", "mlp", "mlp_critic",
+    "receptive_field", "recolour", "spectral_norm",
 ]

@@ -2,7 +2,7 @@
 from course_utils.plots.curves import bars, curves, spread
 from course_utils.plots.losses import loss_curves
 from course_utils.plots.matrices import matrices
-from course_utils.plots.pictures import picture_grid, picture_rows, picture_strip
+from course_utils.plots.pictures import picture_captions, picture_grid, picture_rows, picture_strip
 from course_utils.plots.players import players
 from course_utils.plots.points import point_strip, points
 from course_utils.plots.style import new_figure, use_style
@@ -10,6 +10,6 @@ from course_utils.plots.style import new_figure, use_style
 use_style()
 
 __all__ = [
-    "bars", "curves", "loss_curves", "matrices", "new_figure", "picture_grid", "picture_rows", "picture_strip", "players", "point_strip",
+    "bars", "curves", "loss_curves", "matrices", "new_figure", "picture_captions", "picture_grid", "picture_rows", "picture_strip", "players", "point_strip",
     "points", "spread", "use_style",
 ]

@@ -1,6 +1,7 @@
 """Pictures in rows and grids."""
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -61,4 +62,14 @@ def picture_strip(frames: Sequence[Tensor], names: Sequence[str], *, columns: in
     fig, axes = new_figure(1, len(frames), width=13, height=3.6, squeeze=False)
     for axis, frame, name in zip(axes[0], frames, names):
         show_picture(axis, tile(frame, columns), name)
+    return finish(fig, title)
+
+
+def picture_captions(captions: Sequence[str], rows: Sequence[Tensor], *, title: str | None = None) -> Figure:
+    """Rows of pictures, each (N, C, H, W) in [0, 1], with a sentence at the left of each row, in lines of 26 letters."""
+    expect(0 < len(rows) == len(captions), "captions", f"one for each of {len(rows)} rows, at least one", len(captions))
+    fig, axes = new_figure(len(rows), 1, width=11, height=8 * len(rows) / max(map(len, rows)) + 0.8, squeeze=False)
+    for axis, caption, row in zip(axes[:, 0], captions, rows):
+        show_picture(axis, tile(row, max(len(row), 1)))
+        axis.set_ylabel(textwrap.fill(caption, 26), rotation=0, ha="right", va="center", fontsize=14)
     return finish(fig, title)
