@@ -15,7 +15,7 @@ from course_utils.validate import expect_count
 class FCAutoEncoder(nn.Module):
     """Pictures (B, *shape) in [0, 1] to pictures (B, *shape) in [0, 1], through a bottleneck of ``code`` numbers."""
 
-    def __init__(self, shape: Sequence[int], code: int = 16, width: int = 48) -> None:
+    def __init__(self, shape: Sequence[int], code: int = 8, width: int = 64) -> None:
         super().__init__()
         size = math.prod(shape)
         self.shape = tuple(shape)
