@@ -75,6 +75,14 @@ def test_the_last_layer_sees_the_picture_itself():
     torch.testing.assert_close(G(x), (torch.tanh(2 * x - 1) + 1) / 2)
 
 
+def test_a_fresh_translator_leaves_nearly_everything_as_it_is():
+    torch.manual_seed(0)
+    x = torch.rand(8, 3, 32, 32)
+    y = Translator()(x)
+    assert (y - x).abs().mean() < 0.1 < (y - x.flip(0)).abs().mean()
+    assert (y - (torch.tanh(2 * x - 1) + 1) / 2).abs().mean() < 0.05
+
+
 def test_instance_norm_is_torchs():
     x, torchs = torch.randn(3, 5, 8, 8), nn.InstanceNorm2d(5, affine=True)
     torch.testing.assert_close(instance_norm(5)(x), torchs(x))

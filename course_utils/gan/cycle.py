@@ -55,6 +55,7 @@ class CycleNets(nn.Module):
         super().__init__()
         self.to_b, self.to_a = translator(), translator()
         self.critic_a, self.critic_b = critic(), critic()
+        self.to(memory_format=torch.contiguous_format)  # instance norm is slower in channels-last order
 
     def translators(self) -> list[nn.Parameter]:
         """All that the generators' optimiser updates."""
