@@ -246,7 +246,7 @@ def test_training_learns_a_translation_and_its_way_back():
             return (there.mean() - b.mean()).abs().item(), (nets.to_a(there) - a).abs().mean().item()
 
     before = gaps()
-    for _ in range(80):
+    for _ in range(160):  # they begin as nearly the identity: the first steps change little
         cycle_step(nets, *opts, pools, a[torch.randint(32, (8,))], b[torch.randint(32, (8,))])
     after = gaps()
     assert after[0] < before[0] / 2 and after[1] < before[1] / 2, (before, after)
