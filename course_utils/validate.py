@@ -30,6 +30,21 @@ def expect_positive(value: object, name: str) -> None:
     expect(number and 0 < value < float("inf"), name, "a finite number above 0", repr(value))
 
 
+def expect_in_box(values: object, name: str = "x") -> None:
+    """Raise ValueError unless ``values`` is a float tensor (N, ...), not empty, with every value in [0, 1]."""
+    expect(isinstance(values, Tensor), name, "a torch.Tensor (N, …)", type(values).__name__)
+    expect(values.ndim >= 2, name, "the shape (N, …): one example a row", f"the shape {tuple(values.shape)}")
+    expect(values.is_floating_point(), name, "a floating point dtype, values in [0, 1]", values.dtype)
+    expect(values.numel() > 0, name, "at least one example", f"the shape {tuple(values.shape)}")
+    _expect_unit(values, name)
+
+
+def _expect_unit(values: Tensor, name: str) -> None:
+    low, high = (v.item() for v in torch.aminmax(values.detach()))  # NaN spreads into both
+    expect(low == low and high == high, name, "no NaN", "NaN among the values")
+    expect(0 <= low and high <= 1, name, "values in [0, 1]", f"values in [{low:.4g}, {high:.4g}]")
+
+
 def expect_images(images: object, name: str = "images") -> None:
     """Raise ValueError unless ``images`` is a float tensor (N, C, H, W) with every value in [0, 1]."""
     tensor = isinstance(images, Tensor)
@@ -38,17 +53,21 @@ def expect_images(images: object, name: str = "images") -> None:
     expect(images.is_floating_point(), name, "a floating point dtype, values in [0, 1]", images.dtype)
     if images.numel() == 0:
         raise ValueError(f"{name}: expected at least one picture, got the shape {tuple(images.shape)}")
-    low, high = (v.item() for v in torch.aminmax(images.detach()))  # NaN spreads into both
-    expect(low == low and high == high, name, "no NaN", "NaN among the values")
-    expect(0 <= low and high <= 1, name, "values in [0, 1]", f"values in [{low:.4g}, {high:.4g}]")
+    _expect_unit(images, name)
 
 
-def expect_labels(labels: object, classes: int, count: int, name: str = "labels") -> None:
-    """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,) with values 0 … classes-1."""
+def expect_labels(labels: object, classes: int | None, count: int, name: str = "labels") -> None:
+    """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,) with values 0 … classes-1.
+
+    With ``classes`` None, while nobody knows how many there are, any number of at least 0 will do.
+    """
     tensor = isinstance(labels, Tensor)
     expect(tensor, name, "a torch.Tensor of class numbers", type(labels).__name__)
     expect(labels.dtype == torch.int64, name, "dtype torch.int64", labels.dtype)
     expect(labels.shape == (count,), name, f"the shape ({count},)", f"the shape {tuple(labels.shape)}")
     if labels.numel():
         low, high = labels.min().item(), labels.max().item()
-        expect(0 <= low and high < classes, name, f"class numbers from 0 to {classes - 1}", f"{low} to {high}")
+        if classes is None:
+            expect(low >= 0, name, "class numbers of at least 0", low)
+        else:
+            expect(0 <= low and high < classes, name, f"class numbers from 0 to {classes - 1}", f"{low} to {high}")

@@ -1,0 +1,151 @@
+"""What all attacks share: they look at their arguments first, and leave the model and the random state as they were."""
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course_utils.attacks.ball import Ball
+from course_utils.training.checkpoint import random_state, set_random_state
+from course_utils.training.mode import mode
+from course_utils.validate import expect, expect_count, expect_in_box, expect_labels
+
+Model = Callable[[Tensor], Tensor]  # (B, ...) in [0, 1] -> logits (B, K)
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, K), labels (B,) -> (B,)
+
+_LARGEST_HALF_SCALE = 2.0**10
+
+
+class AttackWarning(UserWarning):
+    """What an attack found is not to be trusted as it stands; the message says why."""
+
+
+def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
+    """The cross entropy of each example, (B,), from logits (B, K) and labels (B,)."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def expect_arguments(model: object, x: object, y: object, eps: object, ball: Ball, batch: object) -> None:
+    """Raise ValueError, naming the argument, for anything that an attack can't work on. ``y`` may be None: no labels needed."""
+    expect(callable(model), "model", "a function of x that returns logits", type(model).__name__)
+    expect_in_box(x, "x")
+    if y is not None:
+        expect_labels(y, None, len(x), "y")
+        expect(y.device == x.device, "y", f"the device of x, {x.device}", y.device)
+    radius(eps, x, ball)
+    expect_count(batch, "batch")
+
+
+def radius(eps: object, x: Tensor, ball: Ball, name: str = "eps") -> Tensor:
+    """``eps``, a number or a tensor (N,), as (N,) like ``x``. Raises ValueError unless all lie between 0 and the box's size."""
+    values = torch.as_tensor(eps, dtype=torch.float64, device=x.device) if isinstance(eps, (int, float, Tensor)) else None
+    fits = values is not None and not isinstance(eps, bool) and values.shape in ((), (len(x),))
+    expect(fits, name, f"a number, or one for each example, ({len(x)},)", eps if values is None else f"the shape {tuple(values.shape)}")
+    most = ball.largest(x.shape[1:])
+    low, high = values.min().item(), values.max().item()
+    expect(0 <= low and high <= most, name, f"0 to {most:.4g} ({ball.name} within [0, 1])", f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
+    return values.to(x.dtype).expand(len(x))
+
+
+@contextmanager
+def borrowed(model: object, generator: torch.Generator | None = None) -> Iterator[None]:
+    """``model`` in eval mode with gradients switched on; afterwards its mode and every random stream as before.
+
+    Gradients are switched on under ``no_grad`` and ``inference_mode`` too. A model that draws random numbers draws them
+    from torch's global stream: ``generator``, where given, says where that begins.
+    """
+    before = random_state()
+    recurrent = isinstance(model, nn.Module) and any(isinstance(part, nn.RNNBase) for part in model.modules())
+    try:
+        if generator is not None:
+            torch.manual_seed(generator.initial_seed())
+        # cuDNN gives recurrent nets no gradient in eval mode.
+        with torch.inference_mode(False), torch.enable_grad(), mode(model, train=False), torch.backends.cudnn.flags(enabled=not recurrent):
+            yield
+    finally:
+        set_random_state(before)
+
+
+def input_gradient(model: Model, x: Tensor, y: Tensor, loss: Loss = cross_entropies) -> tuple[Tensor, Tensor]:
+    """The gradient of each example's ``loss`` for x, like ``x``, and the logits (B, K), both detached.
+
+    Of the sum over the batch, so no example's gradient depends on how many others there are. Parameters gather nothing.
+    Raises ValueError when the answer is not (B, K), does not know a label, is NaN, or has no gradient.
+    """
+    x = x.detach().requires_grad_()
+    logits = model(x)
+    expect_answer(logits, x, y)
+    expect(logits.requires_grad, "model", "torch operations from x to the logits, which have a gradient", "logits without one")
+    half = logits.dtype in (torch.float16, torch.bfloat16)
+    scale = _LARGEST_HALF_SCALE if half else 1.0  # tiny gradients would vanish in half precision
+    values = loss(logits.float() if half else logits, y)
+    expect(isinstance(values, Tensor) and values.shape == y.shape, "loss", f"one number for each example, ({len(y)},)", getattr(values, "shape", values))
+    gradient, = torch.autograd.grad(values.sum() * scale, x, allow_unused=True)
+    expect(gradient is not None, "model", "logits that depend on x", "logits that don't")
+    return gradient / scale if half else gradient, logits.detach()
+
+
+def expect_answer(logits: object, x: Tensor, y: Tensor | None = None) -> None:
+    """Raise ValueError unless ``logits`` is (B, K) for the B examples of ``x``, without NaN, and knows every class of ``y``."""
+    expect(isinstance(logits, Tensor), "model", "a torch.Tensor of logits", type(logits).__name__)
+    shaped = logits.ndim == 2 and len(logits) == len(x) and logits.shape[1] >= 2
+    expect(shaped, "model", f"logits of the shape ({len(x)}, classes), at least 2 classes", f"the shape {tuple(logits.shape)}")
+    expect(math.isfinite(logits.detach().sum().item()), "model", "finite logits", "NaN or infinity among them")
+    if y is not None and len(y):
+        most = y.max().item()
+        expect(most < logits.shape[1], "y", f"class numbers below {logits.shape[1]}, the classes of the model", most)
+
+
+@torch.no_grad()
+def answers(model: Model, x: Tensor, y: Tensor | None = None) -> Tensor:
+    """The logits (B, K) for ``x``, looked at as ``expect_answer`` does, without gradient."""
+    logits = model(x)
+    expect_answer(logits, x, y)
+    return logits
+
+
+def warn_if_probabilities(logits: Tensor) -> None:
+    """Warn when ``logits`` look like probabilities."""
+    if looks_like_probabilities(logits):
+        warn("the model's answers are at least 0 and add up to 1: these look like probabilities. Attacks need logits: where a "
+             "probability is near 1, its slope is nearly 0 and an attack finds no way, though there may be one")
+
+
+def warn_if_reached(logits: Tensor, target: Tensor) -> None:
+    """Warn when the model answers with ``target`` before anything is changed."""
+    there = (logits.argmax(1) == target).sum().item()
+    if there:
+        warn(f"y: {there} of {len(target)} targets are what the model answers already; they count as reached without any change")
+
+
+def looks_like_probabilities(logits: Tensor) -> bool:
+    """Whether every row is at least 0 and adds up to 1 within a thousandth."""
+    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
+
+
+def warn(message: str) -> None:
+    """An AttackWarning, shown at the line that called the course's code."""
+    warnings.warn(message, AttackWarning, stacklevel=4)
+
+
+def ready(x: Tensor) -> Tensor:
+    """A copy of ``x`` of its own; pictures on a CPU with the channels last in memory, where convolutions are faster."""
+    x = x.detach()
+    if x.ndim == 4 and x.device.type == "cpu":
+        return x.clone(memory_format=torch.channels_last)
+    return x.clone()
+
+
+def in_batches(part: Callable[..., Tensor], batch: int, *tensors: Tensor) -> Tensor:
+    """``part`` of every ``batch`` rows of ``tensors``, put together again like the first of them."""
+    x = tensors[0]
+    found = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    for rows in zip(found.split(batch), *(values.split(batch) for values in tensors)):
+        rows[0].copy_(part(*rows[1:]))
+    expect(not bool(found.isnan().any()), "model", "gradients without NaN", "NaN among them")
+    return found

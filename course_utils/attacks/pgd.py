@@ -1,0 +1,156 @@
+"""Many small steps inside a norm ball: projected gradient descent (Madry et al. 2017) and its forerunners (Kurakin et al. 2016)."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_utils import runtime
+from course_utils.attacks.ball import Ball, ball_of, per_example
+from course_utils.attacks.call import (
+    Loss, Model, answers, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, ready, warn_if_probabilities,
+    warn_if_reached,
+)
+from course_utils.validate import expect, expect_count
+
+
+def pgd(
+    model: Model, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 40, step_size: float | Tensor | None = None,
+    targeted: bool = False, random_start: bool = True, restarts: int = 1, early_stop: bool = False, loss: Loss = cross_entropies,
+    generator: torch.Generator | None = None, batch: int = 256,
+) -> Tensor:
+    """Projected gradient descent: from a random point of the ball, steps along the gradient, each brought back into the ball.
+
+    model       (B, ...) in [0, 1] -> logits (B, K); used in eval mode and left as it was
+    x, y        examples (N, ...) in [0, 1], and their labels (N,) int64; with ``targeted`` the classes to reach
+    eps         the radius of the ball ``norm`` ('linf' or 'l2'), in the units of x: a number, or one for each example (N,)
+    step_size   of each of the ``steps``, a number or (N,); 2.5 eps / steps when None (Madry et al.: far enough to cross the ball)
+    restarts    from so many random points; the one that fools the model is kept, among several that do or don't the one of highest loss
+    early_stop  leave an example as soon as the model is fooled by it: the same success in a fraction of the time, but no
+                further from the border than it has to be (so not for confidences, nor to train on)
+    loss        ``loss(logits, y)`` -> (B,), what the steps raise (lower, with ``targeted``)
+    generator   on the CPU, of the random starts; None: the same stream for every call, from COURSE_SEED
+    batch       examples at a time: bounds the memory, changes nothing else
+
+    Returns examples like ``x``, in [0, 1], detached. Raises ValueError, naming the argument, for anything else; warns
+    (AttackWarning) of a model that seems to return probabilities, and of targets that are answered already.
+    """
+    ball = ball_of(norm)
+    expect_arguments(model, x, y, eps, ball, batch)
+    expect_count(steps, "steps")
+    expect_count(restarts, "restarts")
+    expect(restarts == 1 or random_start, "restarts", "1 without a random start: every one would end alike", restarts)
+    expect(generator is None or isinstance(generator, torch.Generator), "generator", "None or a torch.Generator", type(generator).__name__)
+    reach = radius(eps, x, ball)
+    stride = 2.5 * reach / steps if step_size is None else radius(step_size, x, ball, "step_size")
+    generator = generator or runtime.generator("attack")
+
+    climber = _Climber(model, ball, loss, steps, targeted, early_stop)
+
+    def part(x: Tensor, y: Tensor, eps: Tensor, stride: Tensor) -> Tensor:
+        x = ready(x)
+        starts = _starts(x, eps, ball, generator, restarts) if random_start else [torch.zeros_like(x)]
+        if targeted:
+            warn_if_reached(answers(model, x, y), y)
+        return climber.best(x, y, eps, stride, starts)
+
+    with borrowed(model, generator):
+        return in_batches(part, batch, x, y, reach, stride)
+
+
+def iterated(
+    model: Model, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 10, step_size: float | Tensor | None = None,
+    targeted: bool = False, early_stop: bool = False, loss: Loss = cross_entropies, batch: int = 256,
+) -> Tensor:
+    """The basic iterative method (Kurakin et al. 2016, section 2.2): small steps from x itself, clipped to the ball and to [0, 1].
+
+    ``step_size`` None: 1.25 eps / steps (the paper's 1.25 eps steps of size 1). Everything else as in ``pgd``, which begins
+    at a random point instead.
+    """
+    ball = ball_of(norm)
+    expect_arguments(model, x, y, eps, ball, batch)
+    expect_count(steps, "steps")
+    if step_size is None:
+        step_size = 1.25 * radius(eps, x, ball) / steps
+    return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, targeted=targeted, random_start=False, early_stop=early_stop, loss=loss, batch=batch)
+
+
+def least_likely(
+    model: Model, x: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 10, step_size: float | Tensor | None = None,
+    early_stop: bool = False, batch: int = 256,
+) -> Tensor:
+    """``iterated`` towards the class that the model holds for the least likely at x (Kurakin et al. 2016, section 2.3)."""
+    ball = ball_of(norm)
+    expect_arguments(model, x, None, eps, ball, batch)
+    with borrowed(model):
+        target = torch.cat([answers(model, part).argmin(1) for part in x.split(batch)])
+    return iterated(model, x, target, eps=eps, norm=norm, steps=steps, step_size=step_size, targeted=True, early_stop=early_stop, batch=batch)
+
+
+def _starts(x: Tensor, eps: Tensor, ball: Ball, generator: torch.Generator, restarts: int) -> list[Tensor]:
+    """For each restart a random change of each example; all those of one example are drawn one after the other."""
+    points = ball.start((len(x) * restarts, *x.shape[1:]), generator).view(len(x), restarts, *x.shape[1:])
+    return [points[:, i].to(x) * per_example(eps, x) for i in range(restarts)]
+
+
+@dataclass(frozen=True)
+class _Climber:
+    """The steps of one attack: what they use, and how many there are."""
+
+    model: Model
+    ball: Ball
+    loss: Loss
+    steps: int
+    targeted: bool
+    early_stop: bool
+
+    @property
+    def sign(self) -> int:
+        """1 to raise the loss, -1 to lower it."""
+        return -1 if self.targeted else 1
+
+    def fooled(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(B,) bool: the target is reached, or the answer is not the label."""
+        return (logits.argmax(1) == y) == self.targeted
+
+    def climb(self, x: Tensor, y: Tensor, eps: Tensor, stride: Tensor, start: Tensor) -> Tensor:
+        """From x + ``start``, all steps; with ``early_stop`` an example stays where the model is first fooled by it."""
+        eps, stride = per_example(eps, x), per_example(stride, x)
+        adv = torch.clamp(x + start, 0, 1)
+        found, rows = torch.empty_like(x), torch.arange(len(x), device=x.device)
+        for step in range(self.steps):
+            gradient, logits = input_gradient(self.model, adv, y, self.loss)
+            if step == 0:
+                warn_if_probabilities(logits)
+            if self.early_stop and (done := self.fooled(logits, y)).any():
+                found[rows[done]] = adv[done]
+                x, y, eps, stride, adv, gradient, rows = (values[~done] for values in (x, y, eps, stride, adv, gradient, rows))
+                if not len(x):
+                    break
+            change = adv + self.sign * stride * self.ball.step(gradient) - x
+            adv = torch.clamp(x + self.ball.project(change, eps), 0, 1)
+        found[rows] = adv
+        return found
+
+    def best(self, x: Tensor, y: Tensor, eps: Tensor, stride: Tensor, starts: list[Tensor]) -> Tensor:
+        """The best of all starts for each example; with ``early_stop`` those that fool the model already sit the others out."""
+        best = self.climb(x, y, eps, stride, starts[0])
+        if len(starts) == 1:
+            return best
+        fooled, height = self.judge(best, y)
+        for start in starts[1:]:
+            rows = (~fooled if self.early_stop else torch.ones_like(fooled)).nonzero().flatten()
+            if not len(rows):
+                break
+            found = self.climb(*(values[rows] for values in (x, y, eps, stride, start)))
+            now, high = self.judge(found, y[rows])
+            better = (now & ~fooled[rows]) | ((now == fooled[rows]) & (high > height[rows]))
+            rows = rows[better]
+            best[rows], fooled[rows], height[rows] = found[better], now[better], high[better]
+        return best
+
+    def judge(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether the model is fooled by each example, and the loss as the attack wants it: higher is better."""
+        logits = answers(self.model, x, y)
+        return self.fooled(logits, y), self.sign * self.loss(logits, y)
