@@ -143,6 +143,7 @@ def ready(x: Tensor) -> Tensor:
 
 def in_batches(part: Callable[..., Tensor], batch: int, *tensors: Tensor) -> Tensor:
     """``part`` of every ``batch`` rows of ``tensors``, put together again like the first of them."""
+    tensors = [values.clone() if values.is_inference() else values for values in tensors]  # of inference_mode: no gradient flows through them
     x = tensors[0]
     found = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     for rows in zip(found.split(batch), *(values.split(batch) for values in tensors)):
