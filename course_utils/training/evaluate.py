@@ -67,7 +67,9 @@ def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batc
 
     model    pictures (B, C, H, W) in [0, 1] -> logits (B, classes); in eval mode meanwhile, its parameters
              frozen, both as before afterwards. Pictures go to the device of its parameters
-    attack   ``attack(model, x, y)`` -> pictures of the shape of ``x``, in [0, 1]; it may take gradients
+    attack   ``attack(model, x, y)`` -> pictures of the shape of ``x``, in [0, 1]; it may take gradients. Those of
+             ``course_utils.attacks`` get their settings by partial: ``partial(pgd, eps=0.1, early_stop=True)``, which
+             leaves pictures alone as soon as they fool the model and takes a fraction of the time
     batch    pictures at a time
 
     Raises ValueError for data, logits or attacked pictures that are not so, and for logits that are NaN.
