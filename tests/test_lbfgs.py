@@ -7,7 +7,7 @@ from torch import nn
 
 from course_utils import data
 from course_utils.attacks import AttackWarning, fgsm, lbfgs
-from course_utils.attacks.lbfgs import _Curvature
+from course_utils.attacks.lbfgs import _Curvature, _Goal, _Search
 from course_utils.models import ConvNet
 from course_utils.training import fit
 
@@ -136,6 +136,13 @@ def test_without_pairs_the_direction_is_the_penaltys_own_and_rows_learn_by_thems
     curvature.learn(torch.tensor([1]), torch.ones(1, 3, dtype=DOUBLE), torch.ones(1, 3, dtype=DOUBLE))
     torch.testing.assert_close(curvature.direction(gradient, c, free)[0], -gradient[0] / 2)
     assert not torch.allclose(curvature.direction(gradient, c, free)[1], -gradient[1] / 8)
+
+
+def test_values_that_the_box_holds_have_no_part_in_the_direction():
+    model, x = planes(2), torch.tensor([[0.0], [1.0]], dtype=DOUBLE).expand(2, 20).contiguous()
+    search = _Search(_Goal(model, x.shape[1:], DOUBLE, True), x, 1 - model(x).argmax(1), searches=3, steps=3, memory=3)
+    out = torch.where(x == 0, search.slope > 0, search.slope < 0)  # downhill leads out of the box
+    assert 5 < out.sum() < 35 and (search.way[out] == 0).all() and (search.way[~out] != 0).all()
 
 
 def test_curvature_saves_gradients_where_directions_differ():
