@@ -18,6 +18,7 @@ from matplotlib.text import Text
 
 from course_utils import plots
 from course_utils.gan import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING
+from course_utils.plots.borders import Border
 
 COLOUR_BLIND_SAFE = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
 BLUE, ORANGE = COLOUR_BLIND_SAFE[:2]
@@ -37,6 +38,9 @@ PICTURES, COLOURED = uniform(36, 1, 28, 28), uniform(20, 3, 32, 32)
 RING = torch.stack([torch.cos(torch.arange(400) * torch.pi / 4), torch.sin(torch.arange(400) * torch.pi / 4)], dim=1)
 FAKE = 2 * uniform(200, 2) - 1
 SETTINGS = {"recipe": 0.07 + 0.03 * uniform(5), "k = 2": 0.1 + 0.2 * uniform(5), "rates\nexchanged": 0.4 + 0.5 * uniform(5)}
+MAPS = torch.arange(40)[:, None, None].expand(-1, 9, 9) % 3 + (torch.arange(9) > 5)
+SPLIT = torch.arange(60) % 2 == 1
+BORDERS = [Border(uniform(60, d), SPLIT, torch.full((d,), 6.0), -3.0 * d, torch.full((d,), 0.4), torch.full((d,), 0.6), 0.2) for d in (1, 2)]
 
 # Every public call, as notebooks make it.
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -51,6 +55,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "spread, decades": lambda: plots.spread({"log(1 - D(G(z)))": 1e-5 * (1 + uniform(5)), "-log D(G(z))": 1 + uniform(5)}, y="length of G's gradient", log_y=True, title="D is confident: what reaches G, run by run"),
     "bars": lambda: plots.bars({"clean": uniform(10), "adversarial": uniform(10), "noise": uniform(10)}, [str(i) for i in range(10)], x="class", y="probability", title="Top answers"),
     "loss_curves": lambda: plots.loss_curves({loss.name: loss for loss in (MINIMAX, NON_SATURATING, LEAST_SQUARES, HINGE)}),
+    "attack": lambda: plots.attack(PICTURES[0], PICTURES[1], (torch.eye(10)[3], torch.full((10,), 0.1)), list("0123456789"), title="fgsm, ε = 0.1"),
+    "attack, colour, nothing changed": lambda: plots.attack(COLOURED[0], COLOURED[0], (torch.eye(2)[0], torch.eye(2)[0]), ["day", "night"]),
+    "border_steps": lambda: plots.border_steps({"one": BORDERS[0], "two": BORDERS[1]}, ("a 3", "a 7"), axes=("ink below", "ink left"), title="A step over the border"),
+    "cross_sections": lambda: plots.cross_sections({"fgsm": MAPS, "random": MAPS}, torch.arange(40) % 10, list("0123456789"), axes=("fgsm", "random"), title="Maps of answers"),
+    "cross_sections, one": lambda: plots.cross_sections({"": MAPS[:3]}, torch.arange(3), ["cat", "dog", "horse"], columns=3),
     "matrices": lambda: plots.matrices({"$A$: a 6x6 picture to 3x3 maps": 2 * uniform(9, 36) - 1, r"$A^\top$: 3x3 maps to a 6x6 picture": 2 * uniform(36, 9) - 1}, bar="weight"),
     "matrices, counts": lambda: plots.matrices({f"kernel of side {side}": uniform(12, 12) for side in (3, 4, 5)}, bar="inputs that reach a pixel", title="Visits"),
     "points": lambda: plots.points(FAKE, RING, title="run 0, step 500"),
@@ -172,7 +181,7 @@ def test_what_has_several_kinds_of_marks_has_a_legend(name, drawn):
 
 
 # Matrices are in scales of colour (viridis, blue to red) whose brightness says the same as their hue.
-@pytest.mark.parametrize("name", [n for n in FIGURES if not n.startswith(("picture", "players", "matrices"))])
+@pytest.mark.parametrize("name", [n for n in FIGURES if not n.startswith(("picture", "players", "matrices", "cross"))])
 def test_colours_are_safe_for_the_colour_blind(name, drawn):
     figure, _ = drawn(name)
     colours = set()

@@ -6,6 +6,7 @@ from course_utils.models.dcgan import DCCritic, DCGenerator, dcgan_init
 from course_utils.models.fully_connected import FCCritic, FCGenerator
 from course_utils.models.mlp import mlp, mlp_critic
 from course_utils.models.patch import PatchCritic, footprint, measured_receptive_field, receptive_field
+from course_utils.models.rbf import RBF, RBFClassifier, deep_rbf, own_loss, own_losses
 from course_utils.models.spectral import spectral_norm
 from course_utils.models.stack import Stack
 from course_utils.models.text import TextCritic, TextEncoder, TextGenerator
@@ -14,7 +15,7 @@ from course_utils.models.unet import Colouring, UNet, recolour
 
 __all__ = [
     "Colouring", "ConditionalCritic", "ConditionalGenerator", "ConvNet", "DCCritic", "DCGenerator", "ELUGenerator",
-    "FCAutoEncoder", "FCCritic", "FCGenerator", "PatchCritic", "Stack", "TextCritic", "TextEncoder", "TextGenerator",
-    "Translator", "UNet", "dcgan_init", "footprint", "instance_norm", "measured_receptive_field", "mlp", "mlp_critic",
+    "FCAutoEncoder", "FCCritic", "FCGenerator", "PatchCritic", "RBF", "RBFClassifier", "Stack", "TextCritic", "TextEncoder", "TextGenerator",
+    "Translator", "UNet", "dcgan_init", "deep_rbf", "footprint", "instance_norm", "measured_receptive_field", "mlp", "mlp_critic", "own_loss", "own_losses",
     "receptive_field", "recolour", "spectral_norm",
 ]

@@ -1,4 +1,7 @@
 """Figures: one call, one figure. Every call returns a matplotlib Figure; end a cell with it to see it."""
+from course_utils.plots.attack import attack
+from course_utils.plots.borders import border_steps
+from course_utils.plots.cross_sections import cross_sections
 from course_utils.plots.curves import bars, curves, spread
 from course_utils.plots.losses import loss_curves
 from course_utils.plots.matrices import matrices
@@ -10,6 +13,6 @@ from course_utils.plots.style import new_figure, use_style
 use_style()
 
 __all__ = [
-    "bars", "curves", "loss_curves", "matrices", "new_figure", "picture_captions", "picture_grid", "picture_rows", "picture_strip", "players", "point_strip",
+    "attack", "bars", "border_steps", "cross_sections", "curves", "loss_curves", "matrices", "new_figure", "picture_captions", "picture_grid", "picture_rows", "picture_strip", "players", "point_strip",
     "points", "spread", "use_style",
 ]
