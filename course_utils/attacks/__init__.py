@@ -1,10 +1,14 @@
 """Attacks: pure functions ``attack(model, x, y, *, eps, ...) -> x_adv``, everything in [0, 1], the model left as it was."""
 from course_utils.attacks.ball import BALLS, ball_of
 from course_utils.attacks.call import AttackWarning, cross_entropies
+from course_utils.attacks.ensemble import Ensemble, ensemble
+from course_utils.attacks.expectation import Expectation, expectation, log_losses
 from course_utils.attacks.fgsm import fgsm
 from course_utils.attacks.lbfgs import Found, lbfgs
 from course_utils.attacks.pgd import iterated, least_likely, pgd
+from course_utils.attacks.physical import Camera, Destruction, destruction_rate, jpeg
 
 __all__ = [
-    "BALLS", "AttackWarning", "Found", "ball_of", "cross_entropies", "fgsm", "iterated", "lbfgs", "least_likely", "pgd",
+    "BALLS", "AttackWarning", "Camera", "Destruction", "Ensemble", "Expectation", "Found", "ball_of", "cross_entropies",
+    "destruction_rate", "ensemble", "expectation", "fgsm", "iterated", "jpeg", "lbfgs", "least_likely", "log_losses", "pgd",
 ]
