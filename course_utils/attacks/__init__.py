@@ -7,8 +7,10 @@ from course_utils.attacks.fgsm import fgsm
 from course_utils.attacks.lbfgs import Found, lbfgs
 from course_utils.attacks.pgd import iterated, least_likely, pgd
 from course_utils.attacks.physical import Camera, Destruction, destruction_rate, jpeg
+from course_utils.attacks.saliency import saliency
 
 __all__ = [
     "BALLS", "AttackWarning", "Camera", "Destruction", "Ensemble", "Expectation", "Found", "ball_of", "cross_entropies",
     "destruction_rate", "ensemble", "expectation", "fgsm", "iterated", "jpeg", "lbfgs", "least_likely", "log_losses", "pgd",
+    "saliency",
 ]

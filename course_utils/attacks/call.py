@@ -30,6 +30,14 @@ def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y, reduction="none")
 
 
+def escape_losses(logits: Tensor, y: Tensor) -> Tensor:
+    """The cross entropy of "any class but y", -log(1 - p(y)), of each example, (B,): lower is further from y.
+
+    The more sure a model is of y, the flatter cross entropy itself becomes; this one doesn't.
+    """
+    return logits.logsumexp(1) - logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+
+
 def expect_arguments(model: object, x: object, y: object, eps: object, ball: Ball, batch: object) -> None:
     """Raise ValueError, naming the argument, for anything that an attack can't work on. ``y`` may be None: no labels needed."""
     expect(callable(model), "model", "a function of x that returns logits", type(model).__name__)

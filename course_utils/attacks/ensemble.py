@@ -1,4 +1,4 @@
-"""Several models attacked as one, so that what fools them all fools a model that nobody has seen (Liu et al. 2016, section 6)."""
+"""Several models attacked as one, so that what fools them all fools a model that nobody has seen (Liu et al. 2016)."""
 from __future__ import annotations
 
 import math
@@ -14,7 +14,7 @@ from course_utils.validate import expect
 class Ensemble(nn.Module):
     """The weighted mean of what several models hold for likely, as one model: (B, ...) in [0, 1] -> log of it, (B, K).
 
-    Cross entropy of these logits is what Liu et al. minimise (equation 3, without its distance, for which the attack's ball
+    Cross entropy of these logits is what Liu et al. minimise for an ensemble (without its distance, for which the attack's ball
     stands): -log of (sum of alpha_i softmax_i)(y). See ``ensemble``.
     """
 

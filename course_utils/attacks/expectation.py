@@ -46,7 +46,7 @@ def expectation(
     draws       transformed pictures for each picture: so many times the memory and the time of one
     mean        what is averaged. 'probabilities': the answer is the log of the mean softmax, as of a classifier that is asked
                 again and again. 'log probabilities': the mean of log softmax, which with ``loss=log_losses`` is the
-                objective of Athalye et al. (equation 1). 'logits': the mean of the logits
+                objective of Athalye et al.. 'logits': the mean of the logits
     generator   None: fresh draws at every call, from torch's global stream, which an attack's own ``generator`` starts and
                 puts back. A generator: the same draws at every call, so that the model is a fixed function of x
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from course_utils.attacks.ball import BALLS
 from course_utils.attacks.call import (
-    Model, answers, borrowed, cross_entropies, expect_arguments, input_gradient, warn_if_probabilities, warn_if_reached,
+    Model, answers, borrowed, cross_entropies, escape_losses, expect_arguments, input_gradient, warn_if_probabilities, warn_if_reached,
 )
 from course_utils.validate import expect_count
 
@@ -82,12 +82,13 @@ class _Goal:
 
     def reached(self, logits: Tensor, y: Tensor) -> Tensor:
         """(B,) bool: the class y stands clearly above all others, or another one above y. A tie is no success."""
-        lead = logits.gather(1, y[:, None]).squeeze(1) - _without(logits, y).amax(1)
+        others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+        lead = logits.gather(1, y[:, None]).squeeze(1) - others
         return (lead if self.targeted else -lead) > _CLEAR * (logits.amax(1) - logits.amin(1))
 
     def losses(self, logits: Tensor, y: Tensor) -> Tensor:
         """(B,) the cross entropy of y, or of all the other classes as one."""
-        return cross_entropies(logits, y) if self.targeted else logits.logsumexp(1) - _without(logits, y).logsumexp(1)
+        return cross_entropies(logits, y) if self.targeted else escape_losses(logits, y)
 
     def look(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The logits (B, K), the loss (B,) and its gradient (B, D) at ``z``."""
@@ -102,10 +103,6 @@ class _Goal:
     def pictures(self, z: Tensor) -> Tensor:
         """``z`` in the shape and dtype that the model is given."""
         return z.view(-1, *self.shape).to(self.dtype)
-
-
-def _without(logits: Tensor, y: Tensor) -> Tensor:
-    return logits.scatter(1, y[:, None], -torch.inf)
 
 
 def _nearest(goal: _Goal, x: Tensor, y: Tensor, searches: int, steps: int, memory: int) -> Found:

@@ -193,7 +193,7 @@ def destruction_rate(
     model: Model, x: Tensor, x_adv: Tensor, y: Tensor, transform: Callable[[Tensor, torch.Generator | None], Tensor], *,
     draws: int = 1, generator: torch.Generator | None = None, batch: int = 256,
 ) -> Destruction:
-    """How often ``transform`` undoes an attack (Kurakin et al. 2016, section 3.2, equation 1).
+    """How often ``transform`` undoes an attack (Kurakin et al. 2016, section 3.1).
 
     Counted are the pictures that the model named right and, attacked, no longer did; destroyed are those of them that it
     names right again after the transformation: the sum of C(x) not-C(x_adv) C(T(x_adv)) over that of C(x) not-C(x_adv).
