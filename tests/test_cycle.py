@@ -151,7 +151,7 @@ def test_the_objective_is_the_formula():
     a, b = torch.full((2, 3, 4, 4), 0.5), torch.full((2, 3, 4, 4), 0.75)
     fool = (3 * 0.75 - 1) ** 2 / 2 + (2 * 0.625 - 1) ** 2 / 2
     back = 0.125 + 0.125  # a: 0.5 + 0.25 - 0.125; b: 0.75 - 0.125 + 0.25
-    for weight in (0.0, 10.0):
+    for weight in (0.0, 3.0, 10.0):
         value, fake_a, fake_b = cycle_objective(nets, a, b, weight)
         assert value.item() == pytest.approx(fool + weight * back)
         torch.testing.assert_close(fake_a, b - 0.125)
@@ -240,16 +240,14 @@ def test_training_learns_a_translation_and_its_way_back():
     opts = [torch.optim.Adam(p, 2e-3, betas=(0.5, 0.999)) for p in (nets.translators(), nets.critics())]
     pools = Pool(), Pool()
 
-    def gaps():
-        with torch.no_grad():
-            there = nets.to_b(a)
-            return (there.mean() - b.mean()).abs().item(), (nets.to_a(there) - a).abs().mean().item()
-
-    before = gaps()
+    before = (a.mean() - b.mean()).abs().item()
     for _ in range(160):  # they begin as nearly the identity: the first steps change little
         cycle_step(nets, *opts, pools, a[torch.randint(32, (8,))], b[torch.randint(32, (8,))])
-    after = gaps()
-    assert after[0] < before[0] / 2 and after[1] < before[1] / 2, (before, after)
+    with torch.no_grad():
+        there = nets.to_b(a)
+        back = nets.to_a(there)
+    assert (there.mean() - b.mean()).abs() < before / 2
+    assert (back - a).abs().mean() < (there - a).abs().mean() / 4  # the way back undoes most of what was changed
 
 
 # --- outlines ----------------------------------------------------------------------------------------------------
