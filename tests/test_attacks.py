@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import runtime
-from course_utils.attacks import BALLS, AttackWarning, fgsm, iterated, least_likely, pgd
+from course_utils.attacks import BALLS, AttackWarning, fgsm, iterated, lbfgs, least_likely, pgd, saliency
 from course_utils.data import load
 from course_utils.training import evaluate, fit
 
@@ -43,6 +43,8 @@ ATTACKS = {
     "pgd, restarts": Row(partial(pgd, steps=5, restarts=3), 0.15),
     "pgd, early stop": Row(partial(pgd, steps=10, restarts=2, early_stop=True), 0.15),
     "pgd, L2, early stop": Row(partial(pgd, steps=10, norm="l2", early_stop=True), 2.0, "l2"),
+    "L-BFGS": Row(lambda model, x, y, *, eps, **how: lbfgs(model, x, y, targeted=False, **how).x_adv, 2.0, "l2", takes_eps=False),
+    "saliency": Row(lambda model, x, y, *, eps, **how: saliency(model, x, y, features=12, **how), 12**0.5, "l2", takes_eps=False),
 }
 EVERY = pytest.mark.parametrize("row", ATTACKS.values(), ids=ATTACKS.keys())
 

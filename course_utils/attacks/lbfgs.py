@@ -107,7 +107,7 @@ class _Goal:
 
 def _nearest(goal: _Goal, x: Tensor, y: Tensor, searches: int, steps: int, memory: int) -> Found:
     """``lbfgs`` for one batch."""
-    start = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
+    start, y = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32), copy=True), y.clone()  # inference_mode's can't be differentiated
     search = _Search(goal, start, y, searches, steps, memory)
     while len(search.rows):
         search.round()
