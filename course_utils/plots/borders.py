@@ -46,7 +46,7 @@ def border_steps(panels: dict[str, Border], names: tuple[str, str], *, axes: Seq
 def _draw_one(axis: plt.Axes, border: Border, names: tuple[str, str]) -> None:
     """Points on a line, the model's probability above it, the border, and the step as an arrow."""
     w, b = border.w.item(), float(border.b)
-    t = np.linspace(-0.05, 1.05, 300)
+    t = np.linspace(*_around(border), 300)
     chance = lambda v: 1 / (1 + np.exp(-(w * v + b)))  # noqa: E731
     axis.plot(t, chance(t), color="black", linewidth=1.8)
     for wanted, colour, marker in ((False, REAL, "o"), (True, FAKE, "^")):
@@ -57,7 +57,7 @@ def _draw_one(axis: plt.Axes, border: Border, names: tuple[str, str]) -> None:
     axis.scatter([start], [chance(start)], s=150, color=CRITIC, zorder=5, edgecolor="black")
     axis.scatter([end], [chance(end)], s=170, color=CRITIC, zorder=5, edgecolor="black", marker="X")
     axis.annotate("", (end, chance(start)), (start, chance(start)), arrowprops={"arrowstyle": "-|>", "color": CRITIC, "linewidth": 2.5, "mutation_scale": 18})
-    axis.set(xlim=(-0.05, 1.05), ylim=(-0.14, 1.14))
+    axis.set(xlim=_around(border), ylim=(-0.14, 1.14))
 
 
 def _draw_two(axis: plt.Axes, border: Border, names: tuple[str, str]) -> None:
@@ -74,4 +74,12 @@ def _draw_two(axis: plt.Axes, border: Border, names: tuple[str, str]) -> None:
     axis.annotate("", moved, x, arrowprops={"arrowstyle": "-|>", "color": CRITIC, "linewidth": 2.5, "mutation_scale": 18})
     axis.scatter(*x, s=150, color=CRITIC, zorder=5, edgecolor="black", label="x")
     axis.scatter(*moved, s=170, color=CRITIC, zorder=5, edgecolor="black", marker="X", label="x + ε sign(∇J)")
-    axis.set(xlim=(-0.12, 1.12), ylim=(-0.12, 1.12), aspect="equal")
+    reach = _around(border)
+    axis.set(xlim=reach, ylim=reach, aspect="equal")
+
+
+def _around(border: Border) -> tuple[float, float]:
+    """From where to where an axis has to go to show the points and all allowed changes, the same for both."""
+    low = min(border.points.min().item(), (border.x.min() - border.eps).item())
+    high = max(border.points.max().item(), (border.x.max() + border.eps).item())
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)

@@ -40,7 +40,7 @@ def tile(pictures: Tensor, columns: int) -> Tensor:
 def picture_grid(pictures: Tensor, *, columns: int = 12, title: str | None = None) -> Figure:
     """One grid of pictures (N, C, H, W) in [0, 1]."""
     grid = tile(pictures, columns)
-    fig, axis = new_figure(width=10, height=10 * -(-len(pictures) // columns) / columns + 0.6)
+    fig, axis = new_figure(width=10, height=10 * -(-len(pictures) // columns) / columns * pictures.shape[2] / pictures.shape[3] + 0.6)
     show_picture(axis, grid)
     return finish(fig, title)
 
