@@ -180,3 +180,14 @@ def test_the_direction_of_the_step_matters():
     w = torch.eye(16, dtype=torch.float64)[0]
     x, y = -0.2 * w[None], torch.zeros(1, dtype=torch.int64)
     assert geometry.adversarial_directions([halves(w)], x, y, -w[None], eps=1.0, counts=(1, 4)).item() < 4
+
+
+def test_other_models_are_asked_only_about_directions_that_fool_the_first_and_the_best_count_is_kept():
+    w = torch.eye(16, dtype=torch.float64)[0]
+    x, y = -0.2 * w[None], torch.zeros(1, dtype=torch.int64)
+    axes = lambda gradient, count: torch.eye(16, dtype=torch.float64)[:count]  # noqa: E731  only the first axis leads across
+    always = lambda v: torch.tensor([[0.0, 1.0]]).expand(len(v), -1)  # noqa: E731
+    found = geometry.adversarial_directions([halves(w), always], x, y, w[None], eps=1.0, counts=(8,), directions=axes)
+    assert found.flatten().tolist() == [1, 1]
+    fewer = geometry.adversarial_directions([halves(w)], x, y, w[None], eps=0.3, counts=(1, 2, 16))  # 0.3 / sqrt(16) is too short
+    assert fewer.item() == 2
