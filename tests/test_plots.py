@@ -41,6 +41,8 @@ SETTINGS = {"recipe": 0.07 + 0.03 * uniform(5), "k = 2": 0.1 + 0.2 * uniform(5),
 MAPS = torch.arange(40)[:, None, None].expand(-1, 9, 9) % 3 + (torch.arange(9) > 5)
 SPLIT = torch.arange(60) % 2 == 1
 BORDERS = [Border(uniform(60, d), SPLIT, torch.full((d,), 6.0), -3.0 * d, torch.full((d,), 0.4), torch.full((d,), 0.6), 0.2) for d in (1, 2)]
+EPS = torch.linspace(-30, 30, 61)
+LOGITS = torch.linspace(-1, 1, 10) * EPS[:, None] / 3 - 8 * (torch.arange(10) != 4)
 
 # Every public call, as notebooks make it.
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -57,9 +59,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "loss_curves": lambda: plots.loss_curves({loss.name: loss for loss in (MINIMAX, NON_SATURATING, LEAST_SQUARES, HINGE)}),
     "attack": lambda: plots.attack(PICTURES[0], PICTURES[1], (torch.eye(10)[3], torch.full((10,), 0.1)), list("0123456789"), title="fgsm, ε = 0.1"),
     "attack, colour, nothing changed": lambda: plots.attack(COLOURED[0], COLOURED[0], (torch.eye(2)[0], torch.eye(2)[0]), ["day", "night"]),
+    "attack_strips": lambda: plots.attack_strips(PICTURES[:2], PICTURES[2:4], PICTURES[4:6], [uniform(2, 10).softmax(1) for _ in range(3)], list("0123456789"), magnify=2),
+    "attack_strips, colour": lambda: plots.attack_strips(COLOURED[:1], COLOURED[1:2], COLOURED[2:3], [uniform(1, 2).softmax(1) for _ in range(3)], ["giant panda", "gibbon"], magnify=51, title="The strip"),
+    "frames": lambda: plots.frames(PICTURES[:30].view(3, 10, 1, 28, 28), torch.arange(30).view(3, 10) % 4 == 0, ["1", "two", "3"], [f"step {i}" if i == 0 else str(5 * i) for i in range(10)], mark='the net says "0" with p > 0.9'),
+    "frames, one row": lambda: plots.frames(COLOURED[None, :6], torch.zeros(1, 6, dtype=torch.bool), ["ship"], list("abcdef"), mark="airplane", title="A path"),
+    "logit_lines": lambda: plots.logit_lines(EPS, {"towards two classes": LOGITS, "a random direction": LOGITS / 5}, list("0123456789"), 4, x=r"$\varepsilon$, in thirtieths"),
+    "regions": lambda: plots.regions({"overfitting": lambda p: (9 * p[:, 0]).sin(), "excessive linearity": lambda p: p[:, 0] - 0.5}, uniform(60, 2), SPLIT),
     "border_steps": lambda: plots.border_steps({"one": BORDERS[0], "two": BORDERS[1]}, ("a 3", "a 7"), axes=("ink below", "ink left"), title="A step over the border"),
-    "cross_sections": lambda: plots.cross_sections({"fgsm": MAPS, "random": MAPS}, torch.arange(40) % 10, list("0123456789"), axes=("fgsm", "random"), title="Maps of answers"),
+    "cross_sections": lambda: plots.cross_sections({"fgsm": MAPS, "random": MAPS}, torch.arange(40) % 10, list("0123456789"), axes=[("fgsm", "random"), ("random", "another")], title="Maps of answers"),
     "cross_sections, one": lambda: plots.cross_sections({"": MAPS[:3]}, torch.arange(3), ["cat", "dog", "horse"], columns=3),
+    "scatter": lambda: plots.scatter({f"to net {i}": (uniform(4), uniform(4)) for i in range(5)}, x="shared directions", y="share of examples that transfer", title="Twenty pairs"),
     "matrices": lambda: plots.matrices({"$A$: a 6x6 picture to 3x3 maps": 2 * uniform(9, 36) - 1, r"$A^\top$: 3x3 maps to a 6x6 picture": 2 * uniform(36, 9) - 1}, bar="weight"),
     "matrices, counts": lambda: plots.matrices({f"kernel of side {side}": uniform(12, 12) for side in (3, 4, 5)}, bar="inputs that reach a pixel", title="Visits"),
     "points": lambda: plots.points(FAKE, RING, title="run 0, step 500"),
@@ -429,3 +438,63 @@ def test_bad_columns_are_refused_by_name(columns):
 def test_other_bad_input_is_refused_by_name(call, argument):
     with pytest.raises(ValueError, match=f"^{argument}: expected .+, got "):
         call()
+
+
+# --- attacks -----------------------------------------------------------------------------------------------------
+
+def test_a_strip_shows_the_change_and_the_top_answers_of_its_three_pictures():
+    before, change = torch.full((1, 1, 4, 4), 0.5), torch.zeros(1, 1, 4, 4)
+    change[0, 0, 1, 2], change[0, 0, 3, 0] = 0.1, -0.1
+    chances = [torch.tensor([row]) for row in ([0.9, 0.06, 0.04, 0.0], [0.0, 0.1, 0.2, 0.7], [0.5, 0.4, 0.1, 0.0])]
+    figure = plots.attack_strips(before, before + change, before, chances, ["cat", "dog", "owl", "bee"], magnify=4)
+    pictures = [axis.images[0].get_array() for axis in figure.axes[:4]]
+    np.testing.assert_allclose(pictures[1], np.asarray(0.5 + 4 * change[0, 0]), atol=1e-6)
+    np.testing.assert_allclose(pictures[2], np.asarray((before + change)[0, 0]), atol=1e-6)
+    said = [[text.get_text() for text in axis.texts] for axis in (figure.axes[4], figure.axes[6], figure.axes[7])]
+    assert said == [["cat  90 %", "dog  6 %", "owl  4 %"], ["bee  70 %", "owl  20 %", "dog  10 %"], ["cat  50 %", "dog  40 %", "owl  10 %"]]
+    assert [round(bar.get_width(), 2) for bar in figure.axes[6].patches] == [0.7, 0.2, 0.1]
+
+
+def test_boxes_stand_around_the_marked_frames_and_nowhere_else():
+    paths, marked = uniform(2, 3, 1, 8, 8), torch.tensor([[False, True, False], [False, False, True]])
+    figure = plots.frames(paths, marked, ["a", "b"], ["0", "1", "2"], mark="reached")
+    *boxes, key = figure.axes[0].patches
+    assert [(round(box.get_x() // 9), round(box.get_y() // 9)) for box in boxes] == [(1, 0), (2, 1)]
+    assert key.get_x() + key.get_width() < 0 and key.get_label() == "reached"
+    shown = figure.axes[0].images[0].get_array()
+    for (column, row), box in zip([(1, 0), (2, 1)], boxes):
+        left, top = int(np.ceil(box.get_x())), int(np.ceil(box.get_y()))
+        np.testing.assert_allclose(shown[top : top + 8, left : left + 8, 0], paths[row, column, 0], atol=1e-6)
+
+
+def test_the_right_class_is_black_and_its_share_of_the_axis_grey():
+    figure = plots.logit_lines(EPS, {"": LOGITS}, list("0123456789"), 4, x="eps")
+    black = [line for line in figure.axes[0].lines if to_hex(line.get_color()) == "#000000"]
+    assert len(black) == 1 and black[0].get_label() == "4 (right)" and len(figure.axes[0].lines) == 10
+    np.testing.assert_allclose(black[0].get_ydata(), LOGITS[:, 4])
+    shaded = figure.axes[0].collections[0].get_paths()[0].vertices[:, 0]
+    wins = EPS[LOGITS.argmax(1) == 4]
+    assert abs(shaded.min() - wins.min()) <= 1 and abs(shaded.max() - wins.max()) <= 1 and len(wins) < len(EPS)
+
+
+def test_regions_have_the_colour_of_the_answer_above_their_points():
+    figure = plots.regions({"right of the middle": lambda p: p[:, 0] - 0.5}, uniform(60, 2), SPLIT)
+    answer = figure.axes[0].images[0].get_array()
+    assert answer[:, :100].max() == 0 and answer[:, 100:].min() == 1
+    assert [len(marks.get_offsets()) for marks in figure.axes[0].collections] == [30, 30]
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (lambda: plots.attack_strips(PICTURES[:1], PICTURES[:2], PICTURES[:1], [uniform(1, 3)] * 3, list("abc")), "after"),
+    (lambda: plots.attack_strips(*[PICTURES[:1]] * 3, [uniform(1, 3)] * 2, list("abc")), "chances"),
+    (lambda: plots.attack_strips(*[PICTURES[:1]] * 3, [uniform(1, 3)] * 3, list("abc"), magnify=0), "magnify"),
+    (lambda: plots.frames(PICTURES[None, :3], torch.zeros(1, 2, dtype=torch.bool), ["a"], list("abc"), mark="m"), "marked"),
+    (lambda: plots.frames(PICTURES[None, :3], torch.zeros(1, 3, dtype=torch.bool), ["a", "b"], list("abc"), mark="m"), "names"),
+    (lambda: plots.frames(PICTURES[None, :3], torch.zeros(1, 3, dtype=torch.bool), ["a"], list("ab"), mark="m"), "moments"),
+    (lambda: plots.logit_lines(EPS, {"": LOGITS[:, :3]}, list("abcd"), 0, x="x"), "panels"),
+    (lambda: plots.logit_lines(EPS, {"": LOGITS}, list("0123456789"), 10, x="x"), "right"),
+    (lambda: plots.regions({}, uniform(3, 2), SPLIT[:3]), "panels"),
+    (lambda: plots.regions({"": lambda p: p[:, 0]}, uniform(3, 2), torch.arange(3)), "points, labels")])
+def test_attack_figures_name_bad_input(wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        wrong()

@@ -1,0 +1,117 @@
+"""A pretrained ImageNet classifier and real photographs, for those who can download the weights.
+
+The photographs are the two that come with scikit-learn, in crops; the weights come through torchvision, which checks them.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http.client import HTTPException
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from course_utils import runtime
+from course_utils.validate import expect, expect_count
+
+SIDE = 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ARCHITECTURE = "googlenet"  # the one of the panda
+
+
+class Gallery(NamedTuple):
+    """``model`` maps ``pictures`` (N, C, H, W) in [0, 1] to logits (N, K); ``labels`` (N,) and the K ``classes`` name what is on them."""
+
+    model: nn.Module
+    pictures: Tensor
+    labels: Tensor
+    classes: Sequence[str]
+
+
+class Normalised(nn.Module):
+    """``net``, which was trained on pictures with the mean and the standard deviation of ImageNet, for pictures (B, 3, H, W) in [0, 1]."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net((x - self.mean) / self.std)
+
+
+def pretrained(name: str = ARCHITECTURE) -> tuple[nn.Module, tuple[str, ...]]:
+    """torchvision's classifier ``name`` with its ImageNet weights, in eval mode, as (model, names of its 1000 classes).
+
+    The model maps (B, 3, 224, 224) in [0, 1] to logits (B, 1000). Its weights are kept below ``runtime.data_dir()``. Raises ValueError
+    for a name that torchvision doesn't have, and RuntimeError, saying what to put where by hand, when they can't be downloaded.
+    """
+    from torchvision import models  # takes a second, which only this needs
+
+    there = models.list_models(module=models)
+    expect(name in there, "name", "one of torchvision's classifiers, such as googlenet, resnet50, mobilenet_v3_small", repr(name))
+    weights, folder, before = models.get_model_weights(name).DEFAULT, runtime.data_dir() / "weights", torch.hub.get_dir()
+    try:
+        torch.hub.set_dir(str(folder))
+        net = models.get_model(name, weights=weights, progress=False)
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise RuntimeError(_what_to_do(name, weights.url, folder / "checkpoints", error)) from error
+    finally:
+        torch.hub.set_dir(before)
+    return Normalised(net).eval(), tuple(weights.meta["categories"])
+
+
+def photographs(count: int) -> Tensor:
+    """``count`` crops (count, 3, 224, 224) in [0, 1] of scikit-learn's photographs of a temple and a flower, in turn.
+
+    The first of each is the square in its middle, the others are squares of two thirds of its height, from left to right.
+    """
+    expect_count(count, "count")
+    from sklearn.datasets import load_sample_image
+
+    whole = [torch.from_numpy(load_sample_image(name).copy()).permute(2, 0, 1).float() / 255 for name in ("china.jpg", "flower.jpg")]
+    per_picture = -(-count // 2)
+    crops = []
+    for number in range(per_picture):
+        for picture in whole:
+            _, height, width = picture.shape
+            side = height if number == 0 else height * 2 // 3
+            share = 0.5 if number == 0 else (number - 1) / max(per_picture - 2, 1)
+            top, left = (height - side) // 2, round(share * (width - side))
+            crops.append(_small(picture[:, top : top + side, left : left + side]))
+    return torch.stack(crops[:count])
+
+
+def gallery(count: int, name: str = ARCHITECTURE) -> dict[str, Gallery]:
+    """``{"photographs": Gallery}`` of ``count`` crops and the pretrained classifier ``name``, on ``runtime.device()``; ``labels`` are its own answers.
+
+    Empty for a count of 0, and, after a message that says why, where the weights can't be had.
+    """
+    expect_count(count, "count", 0)
+    if count == 0:
+        return {}
+    try:
+        model, classes = pretrained(name)
+    except RuntimeError as reason:
+        print(reason)
+        return {}
+    model, pictures = model.to(runtime.device()), photographs(count).to(runtime.device())
+    with torch.no_grad():
+        labels = torch.cat([model(part).argmax(1) for part in pictures.split(16)])
+    return {"photographs": Gallery(model, pictures, labels, classes)}
+
+
+def _small(square: Tensor) -> Tensor:
+    return interpolate(square[None], size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
+
+
+def _what_to_do(name: str, url: str, folder: object, error: Exception) -> str:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"The weights of {name} could not be downloaded ({reason[-1]}).\n"
+        f"Wanted: {folder}/{url.rpartition('/')[2]}\n"
+        f"To do without a network, put that file there by hand.\n"
+        "The course goes on without the photographs; its quick profile needs no download."
+    )
