@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from course_utils.data import cache, digits, download, drawn
+from course_utils.data import apps, cache, digits, download, drawn
 from course_utils.data.arrays import SPLITS, image_set
 from course_utils.data.drawn.attributeset import AttributeSet
 from course_utils.data.imageset import ImageSet
@@ -25,6 +25,7 @@ def _downloaded(name: str, split: str) -> ImageSet:
 _LOADERS: dict[str, Callable[[str], ImageSet]] = {
     "digits": _digits,
     **{name: partial(_downloaded, name) for name in download.SOURCES},
+    "apps": apps.load,
     **{name: partial(drawn.load, name) for name in drawn.NAMES},
 }
 
@@ -39,7 +40,7 @@ def load(name: str, split: str = "train") -> ImageSet:
 
     ``digits`` (1, 28, 28) needs no network. ``mnist`` and ``fashion_mnist`` (1, 28, 28) and ``cifar10``
     (3, 32, 32) are downloaded once into ``runtime.data_dir()``. ``faces`` and the other names of ``data.drawn``
-    (3, 32, 32) are drawn by the package and come as an AttributeSet.
+    (3, 32, 32) are drawn by the package and come as an AttributeSet. ``apps`` are lists of features (data.apps).
 
     Raises ValueError, listing the names, for an unknown ``name`` or ``split``; RuntimeError, saying what
     to put where by hand, when a download fails; OSError when the folder can't be written or is full.
