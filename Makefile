@@ -14,7 +14,10 @@ UV := $(shell command -v uv 2>/dev/null)
 # Threads that wait sleep instead of spinning: beside another busy process, spinning can cost 50 times the time.
 QUIET := OMP_WAIT_POLICY=PASSIVE
 
-.PHONY: help lab test run store times claims bench breaks stamp clean
+# glibc keeps memory that was freed: without that, one and the same loop varies by up to 70 %.
+KEEP := MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=300000000
+
+.PHONY: help lab test run store times claims bench peers breaks stamp clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -62,8 +65,13 @@ times: $(READY) ## run, and keep only the time (of this profile on this device)
 claims: $(READY) ## the table of all claims, from the records of the runs so far
 	@$(PY) -m course_utils.claims
 
-bench: $(READY) ## helpers against a plain loop and against other packages, as ratios in one run
-	@$(QUIET) $(PY) -m benchmarks
+bench: $(READY) ## helpers against a plain loop and against other packages (`make peers`), as ratios in one run
+	@$(QUIET) $(KEEP) $(PY) -m benchmarks
+
+# --no-deps: torchattacks asks for a requests too old for Jupyter, cleverhans for TensorFlow Probability; neither uses it here.
+peers: $(READY) ## install the four packages of attacks that `make bench` compares with
+	$(PY) -m pip install -e '.[bench]'
+	$(PY) -m pip install --no-deps torchattacks cleverhans
 
 breaks: $(READY) ## helpers broken on purpose, in a copy: the tests have to notice each
 	@$(PY) tools/breaks.py

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--fast]``: first that both ways do the same mathematics, then how long they take."""
+"""``python -m benchmarks [--fast] [gan] [attacks]``: first that both ways do the same, then how long they take."""
 from __future__ import annotations
 
 import argparse
@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from benchmarks import dcgan, gan_step, report, sizes, stack, tricks, wgan_gp
+from benchmarks import attacks, dcgan, gan_step, peers, report, sizes, stack, stumbles, tricks, wgan_gp
 from benchmarks.loops import Way, contestants, difference
 from benchmarks.same import expect_same
 from benchmarks.timing import in_turns, threads
@@ -83,11 +83,8 @@ def stack_rows(rounds: int) -> Iterator[report.Row]:
         yield report.row(f"{runs} ring GANs as a stack, threads: 1", seconds, steps, required=1.0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what the course's helpers gain, as ratios within one run.")
-    parser.add_argument("--fast", action="store_true", help="few rounds: seconds, and rougher figures")
-    fast = parser.parse_args().fast
-    print(", ".join(f"{key}: {value}" for key, value in report.machine().items()), flush=True)
+def of_gans(fast: bool) -> tuple[list[report.Row], list[str]]:
+    """Rows and proofs of everything that trains GANs."""
     pictures, checks, rows = data.load("digits"), [], []
     for line in proofs(pictures):
         print(line, flush=True)
@@ -97,8 +94,36 @@ def main() -> None:
     rows += trick_rows(pictures, 3 if fast else 8)
     rows += stack_rows(3 if fast else 12)
     rows += size_rows(pictures, 3 if fast else 8)
+    return rows, checks
+
+
+def of_attacks(fast: bool) -> tuple[list[report.Row], list[str]]:
+    """Rows and successes of the attacks."""
+    if "MALLOC_TOP_PAD_" not in os.environ:
+        print("MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ are not set, as `make bench` does: glibc gives memory back and fetches it again, and figures vary")
+    rows, lines = attacks.measure(fast)
+    print("\n".join(lines), flush=True)
+    return rows, lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what the course's helpers gain, as ratios within one run.")
+    parser.add_argument("--fast", action="store_true", help="few rounds: seconds, and rougher figures")
+    parser.add_argument("parts", nargs="*", default=[], metavar="part", help="gan, attacks; both when none is named")
+    chosen, parts = parser.parse_args(), {"gan": of_gans, "attacks": of_attacks}
+    if unknown := set(chosen.parts) - set(parts):
+        parser.error(f"no such part: {', '.join(sorted(unknown))} (there are {', '.join(parts)})")
+    print(", ".join(f"{key}: {value}" for key, value in report.machine().items()), flush=True)
+    rows, checks, tried = [], [], []
+    for name in chosen.parts or parts:
+        more_rows, more_checks = parts[name](chosen.fast)
+        rows, checks = rows + more_rows, checks + more_checks
+    if "attacks" in (chosen.parts or parts):
+        everybody = {"course": peers.course(), **peers.installed()[0]}
+        tried = stumbles.table({name: package.pgd for name, package in everybody.items()})
+        print("\nWhere users stumble\n" + "\n".join(tried))
     print(f"\nA step, median of the rounds\n{report.table(rows)}")
-    print(f"written to {report.write(rows, checks)}")
+    print(f"written to {report.write(rows, checks, tried)}")
 
 
 if __name__ == "__main__":

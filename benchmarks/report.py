@@ -54,15 +54,15 @@ def table(rows: list[Row]) -> str:
     lines = [f"{'':{width}}  {'course':>9}  {'baseline':>9}  {'ratio (quartiles)':18}  {'required':8}  reached"]
     for row in rows:
         spread = f"{row.ratio:.2f} ({row.quartiles[0]:.2f} to {row.quartiles[1]:.2f})"
-        required = "" if row.required is None else f"{row.required:.1f}"
+        required = "" if row.required is None else f"{row.required:.3g}" if row.required < 1 else f"{row.required:.1f}"
         lines.append(f"{row.name:{width}}  {row.course:6.2f} ms  {row.baseline:6.2f} ms  {spread:18}  {required:8}  {row.reached}".rstrip())
     return "\n".join(lines)
 
 
-def write(rows: list[Row], checks: list[str]) -> Path:
-    """Keep the figures in ``bench.json`` of the build folder; returns where."""
+def write(rows: list[Row], checks: list[str], tried: list[str] | None = None) -> Path:
+    """Keep the figures, the lines of ``checks`` and the table of what was ``tried`` in ``bench.json`` of the build folder; returns where."""
     place = runtime.build_dir() / "bench.json"
     place.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"machine": machine(), "checks": checks, "rows": [{**asdict(row), "reached": row.reached} for row in rows]}
+    kept = {"machine": machine(), "checks": checks, "tried": tried or [], "rows": [{**asdict(row), "reached": row.reached} for row in rows]}
     place.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return place
