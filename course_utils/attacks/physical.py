@@ -62,7 +62,8 @@ class Camera:
         expect_images(x, "x")
         pixels = math.prod(x.shape[1:])
         drawn = torch.rand(len(x), 13 + pixels, generator=generator, dtype=torch.float64)
-        corners, light, rest, grain = (part.to(x) for part in drawn.split([8, 3, 2, pixels], dim=1))
+        corners, *others = drawn.split([8, 3, 2, pixels], dim=1)
+        light, rest, grain = (part.to(x) for part in others)
         x = _seen_from(x, self.perspective * (2 * corners - 1).view(-1, 4, 2))
         x = self._lit(x, 2 * light - 1)
         x = _blurred(x, self.blur * rest[:, 0])
@@ -88,16 +89,16 @@ def _each(values: Tensor) -> Tensor:
 def _seen_from(x: Tensor, moved: Tensor) -> Tensor:
     """``x`` with its corners (top left, top right, bottom left, bottom right) ``moved`` by (N, 4, 2) shares of the side, x then y.
 
-    Between the pixels linear; beyond the edge the edge goes on.
+    Between the pixels linear; beyond the edge the edge goes on. ``moved`` is float64 and on the CPU: not every device has it.
     """
-    place = torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]], dtype=torch.float64, device=x.device)
+    place = torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]], dtype=torch.float64)
     height, width = x.shape[2:]
-    back = homography(place + 2 * moved.double(), place)
-    down, across = torch.meshgrid(*((2 * torch.arange(n, dtype=torch.float64, device=x.device) + 1) / n - 1 for n in (height, width)), indexing="ij")
+    back = homography(place + 2 * moved, place)
+    down, across = torch.meshgrid(*((2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1 for n in (height, width)), indexing="ij")
     points = torch.stack([across, down, torch.ones_like(down)], dim=-1).view(-1, 3)
     from_where = points @ back.transpose(1, 2)
     from_where = (from_where[..., :2] / from_where[..., 2:]).view(len(x), height, width, 2)
-    return F.grid_sample(x, from_where.to(x.dtype), padding_mode="border", align_corners=False)
+    return F.grid_sample(x, from_where.to(x), padding_mode="border", align_corners=False)
 
 
 def homography(before: Tensor, after: Tensor) -> Tensor:
