@@ -169,18 +169,27 @@ def _verdict(holds: bool, required: str) -> str:
 
 
 def measure(fast: bool) -> tuple[list[report.Row], list[str]]:
-    """All rows and all lines of this part."""
+    """All rows and all lines of this part; the lines are printed as they come."""
     there, missing = peers.installed()
-    lines = [f"{name} is not installed ({why}): left out" for name, why in missing.items()]
     pictures = data.load("digits").take(1000)
     model = classifier(pictures)
     x, y = pictures.images[:BATCH], pictures.labels[:BATCH]
-    lines += successes(there, model, x, y)
-    rows = list(time_rows(there, model, x, y, 2 if fast else 8))
+    rows, lines = [], []
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
+
+    for name, why in missing.items():
+        tell(f"{name} is not installed ({why}): left out")
+    for line in successes(there, model, x, y):
+        tell(line)
+    rows += time_rows(there, model, x, y, 2 if fast else 8)
     for eps, required in ROBUST_EPS.items() if there else ():
         robust, line = robust_rows(there, model, pictures.take(256) if fast else pictures, eps, 1 if fast else 3, required)
-        rows, lines = rows + robust, [*lines, line]
+        rows += robust
+        tell(line)
     if "foolbox" in there:
         count, steps = (20, 200) if fast else (100, 1000)
-        lines.append(distances(model, x[:count], y[:count], steps))
+        tell(distances(model, x[:count], y[:count], steps))
     return rows, lines
