@@ -69,6 +69,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "cross_sections": lambda: plots.cross_sections({"fgsm": MAPS, "random": MAPS}, torch.arange(40) % 10, list("0123456789"), axes=[("fgsm", "random"), ("random", "another")], title="Maps of answers"),
     "cross_sections, one": lambda: plots.cross_sections({"": MAPS[:3]}, torch.arange(3), ["cat", "dog", "horse"], columns=3),
     "scatter": lambda: plots.scatter({f"to net {i}": (uniform(4), uniform(4)) for i in range(5)}, x="shared directions", y="share of examples that transfer", title="Twenty pairs"),
+    "tables": lambda: plots.tables({"here": 100 * uniform(5, 6), "Papernot et al. 2016": 100 * uniform(5, 6)}, ["DNN", "LR", "SVM", "DT", "kNN"], ["DNN", "LR", "SVM", "DT", "kNN", "Ens"], x="target", y="source", title="Who fools whom"),
+    "tables, long names": lambda: plots.tables({"one source": 100 * uniform(5, 5)}, ["strided", "residual", "pooled", "dense", "wide"], ["strided", "residual", "pooled", "dense", "wide"], x="target", y="source", bar="still right (%)", framed=False),
     "matrices": lambda: plots.matrices({"$A$: a 6x6 picture to 3x3 maps": 2 * uniform(9, 36) - 1, r"$A^\top$: 3x3 maps to a 6x6 picture": 2 * uniform(36, 9) - 1}, bar="weight"),
     "matrices, counts": lambda: plots.matrices({f"kernel of side {side}": uniform(12, 12) for side in (3, 4, 5)}, bar="inputs that reach a pixel", title="Visits"),
     "points": lambda: plots.points(FAKE, RING, title="run 0, step 500"),
@@ -190,7 +192,7 @@ def test_what_has_several_kinds_of_marks_has_a_legend(name, drawn):
 
 
 # Matrices are in scales of colour (viridis, blue to red) whose brightness says the same as their hue.
-@pytest.mark.parametrize("name", [n for n in FIGURES if not n.startswith(("picture", "players", "matrices", "cross"))])
+@pytest.mark.parametrize("name", [n for n in FIGURES if not n.startswith(("picture", "players", "matrices", "cross", "tables"))])
 def test_colours_are_safe_for_the_colour_blind(name, drawn):
     figure, _ = drawn(name)
     colours = set()
@@ -320,6 +322,17 @@ def test_bars_stand_side_by_side_over_their_ticks():
     assert [label.get_text() for label in axis.get_xticklabels()] == ["cat", "dog"]
     assert len({bar.get_hatch() for bar in axis.patches}) == 2, "without colour, too"
     assert not plots.bars({"clean": [1, 2]}, ["cat", "dog"], x="class", y="p").legends
+
+
+def test_tables_print_the_figure_of_each_cell_and_frame_the_diagonal():
+    table = torch.tensor([[3.2, 50.0, 100.0], [0.0, 97.6, 12.0]])
+    axis = plots.tables({"ours": table}, ["a", "b"], ["a", "b", "all"], x="target", y="source").axes[0]
+    assert [text.get_text() for text in axis.texts] == ["3", "50", "100", "0", "98", "12"]
+    assert [frame.get_xy() for frame in axis.patches] == [(0, 0), (1, 1)]
+    assert ([t.get_text() for t in axis.get_xticklabels()], [t.get_text() for t in axis.get_yticklabels()]) == (["a", "b", "all"], ["a", "b"])
+    for bad in ({}, {"ours": table.T}, {"ours": table + 1}, {"ours": table - 1}):
+        with pytest.raises(ValueError, match="^panels: expected "):
+            plots.tables(bad, ["a", "b"], ["a", "b", "all"], x="target", y="source")
 
 
 # --- points ------------------------------------------------------------------------------------------------------

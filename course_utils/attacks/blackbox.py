@@ -97,7 +97,7 @@ def _rounds(ask, make, new, classes, rounds, limit, step, period, augment, how) 
         fit(model, ImageSet(images, labels, names, "queries"), **how)
         yield Round(number, model, images, labels)
         left = limit - len(images)
-        if not left:
+        if not left or number == rounds - 1:
             return
         sign = 1 if number // period % 2 == 0 else -1
         new = augment(model, images, labels, sign * step)
