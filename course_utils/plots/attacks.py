@@ -38,19 +38,18 @@ def attack_strips(before: Tensor, after: Tensor, noisy: Tensor, chances: Sequenc
         for axis, name, picture in zip(axes[2 * row], names, (x, change, adv, noise)):
             show_picture(axis, picture, "\n".join(name.rsplit(", ", 1)) if row == 0 else None)
         axes[2 * row + 1, 1].axis("off")
-        top = max(float(c[row].max()) for c in chances)
         for axis, values, colour in zip(axes[2 * row + 1, [0, 2, 3]], (chances[0][row], chances[1][row], chances[2][row]), (REAL, FAKE, REAL)):
-            _top_answers(axis, values, classes, colour, max(top, 0.2))
+            _top_answers(axis, values, classes, colour)
     return finish(fig, title)
 
 
-def _top_answers(axis: plt.Axes, chances: Tensor, classes: Sequence[str], colour: tuple, reach: float, top: int = 3) -> None:
+def _top_answers(axis: plt.Axes, chances: Tensor, classes: Sequence[str], colour: tuple, top: int = 3) -> None:
     """The ``top`` most likely classes as lying bars, each with its name and its per cent."""
     values, numbers = chances.detach().cpu().float().topk(min(top, len(classes)))
     for place, (value, number) in enumerate(zip(values.tolist(), numbers.tolist())):
         axis.barh(-place, value, color=colour, height=0.8, alpha=0.5)
-        axis.text(reach * 0.03, -place, f"{classes[number]}  {100 * value:.0f} %", va="center", ha="left", fontsize=14, color="black")
-    axis.set(xlim=(0, reach * 1.02), ylim=(-top + 0.45, 0.55), xticks=[], yticks=[])
+        axis.text(0.03, -place, f"{classes[number]}  {100 * value:.0f} %", va="center", ha="left", fontsize=14, color="black")
+    axis.set(xlim=(0, 1.02), ylim=(-top + 0.45, 0.55), xticks=[], yticks=[])
     for side in ("top", "right", "bottom"):
         axis.spines[side].set_visible(False)
 
