@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--fast] [gan] [attacks]``: first that both ways do the same, then how long they take."""
+"""``python -m benchmarks [--fast] [gan] [attacks] [vat]``: first that both ways do the same, then how long they take."""
 from __future__ import annotations
 
 import argparse
@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
-from benchmarks import attacks, dcgan, gan_step, peers, report, sizes, stack, stumbles, tricks, wgan_gp
+from benchmarks import attacks, dcgan, gan_step, peers, report, sizes, stack, stumbles, tricks, vat, wgan_gp
 from benchmarks.loops import Way, contestants, difference
 from benchmarks.same import expect_same
 from benchmarks.timing import in_turns, threads
@@ -107,8 +107,8 @@ def of_attacks(fast: bool) -> tuple[list[report.Row], list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what the course's helpers gain, as ratios within one run.")
     parser.add_argument("--fast", action="store_true", help="few rounds: seconds, and rougher figures")
-    parser.add_argument("parts", nargs="*", default=[], metavar="part", help="gan, attacks; both when none is named")
-    chosen, parts = parser.parse_args(), {"gan": of_gans, "attacks": of_attacks}
+    parser.add_argument("parts", nargs="*", default=[], metavar="part", help="gan, attacks, vat; all when none is named")
+    chosen, parts = parser.parse_args(), {"gan": of_gans, "attacks": of_attacks, "vat": vat.measure}
     if unknown := set(chosen.parts) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))} (there are {', '.join(parts)})")
     print(", ".join(f"{key}: {value}" for key, value in report.machine().items()), flush=True)

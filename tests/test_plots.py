@@ -495,6 +495,8 @@ def test_regions_have_the_colour_of_the_answer_above_their_points():
     answer = figure.axes[0].images[0].get_array()
     assert answer[:, :100].max() == 0 and answer[:, 100:].min() == 1
     assert [len(marks.get_offsets()) for marks in figure.axes[0].collections] == [30, 30]
+    figure = plots.regions({"": lambda p: p[:, 0] - 0.5}, uniform(60, 2), SPLIT, others=uniform(7, 2))
+    assert [len(marks.get_offsets()) for marks in figure.axes[0].collections] == [7, 30, 30]
 
 
 @pytest.mark.parametrize("wrong, message", [

@@ -101,10 +101,10 @@ def logit_lines(eps: Tensor, panels: dict[str, Tensor], classes: Sequence[str], 
     return finish(fig, title)
 
 
-def regions(panels: dict[str, Callable[[Tensor], Tensor]], points: Tensor, labels: Tensor, *, names: tuple[str, str] = ("x", "o"), title: str | None = None) -> Figure:
+def regions(panels: dict[str, Callable[[Tensor], Tensor]], points: Tensor, labels: Tensor, *, others: Tensor | None = None, names: tuple[str, str] = ("x", "o"), title: str | None = None) -> Figure:
     """What classifiers of the unit square answer everywhere, panels side by side: name -> function of points (N, 2) to scores (N,), above 0 for o.
 
-    ``points`` (N, 2) with ``labels`` (N,) bool are drawn over it, True as o.
+    ``points`` (N, 2) with ``labels`` (N,) bool are drawn over it, True as o; ``others`` (M, 2), points without a label, as grey dots.
     """
     expect(len(panels) > 0, "panels", "at least one", panels)
     expect(points.ndim == 2 and points.shape[1] == 2 and labels.shape == points.shape[:1] and labels.dtype == torch.bool, "points, labels", "(N, 2) and bool (N,)", f"{tuple(points.shape)}, {labels.dtype} {tuple(labels.shape)}")
@@ -115,6 +115,8 @@ def regions(panels: dict[str, Callable[[Tensor], Tensor]], points: Tensor, label
     for axis, (name, score) in zip(axes[0], panels.items()):
         answer = (score(grid) > 0).reshape(200, 200).numpy()
         axis.imshow(answer, origin="lower", extent=(0, 1, 0, 1), cmap=pale, vmin=0, vmax=1, interpolation="nearest")
+        if others is not None:
+            axis.scatter(*others.T.numpy(), s=6, color="0.45", label="no label")
         for wanted, colour, marker in ((False, REAL, "x"), (True, CRITIC, "o")):
             axis.scatter(*points[labels == wanted].T.numpy(), s=60, color=colour, marker=marker, linewidths=2.5, label=names[wanted])
         axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
