@@ -64,9 +64,12 @@ def _download(url: str, part: Path) -> None:
         if have and error.code == 416:  # nothing is missing: the digest says whether it is right
             return
         raise
+    missing = int(answer.headers.get("Content-Length") or -1)  # of a connection that closes early, reading says nothing
     with answer, open(part, "ab" if answer.status == 206 else "wb") as file:
         while piece := answer.read(_PIECE):
-            file.write(piece)
+            missing -= file.write(piece)
+    if missing > 0:
+        raise OSError(f"it broke off, {missing} bytes are missing")
 
 
 def _what_to_do(source: Source, path: Path, error: Exception, otherwise: str) -> str:
