@@ -1,0 +1,64 @@
+"""What notebook 09 writes out in its cells, held against the helpers that it then imports, and against closed forms."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from course_utils.vat import divergence, vat_loss, virtual_adversarial, virtual_direction
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "09_vat.ipynb"
+X = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.fixture
+def cells() -> dict:
+    """The functions that the cells define."""
+    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
+    names = {"torch": torch, "nn": nn}
+    for beginning in ("def unit(", "def two_moons("):
+        source = next(source for source in sources if source.startswith(beginning))
+        exec("\n\n".join(part for part in source.split("\n\n") if part.startswith("def ")), names)
+    return names
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 20), nn.Tanh(), nn.Linear(20, 5)).double()
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 4])
+@pytest.mark.parametrize("xi", [1e-4, 1e-1, 1.0])
+def test_the_written_out_power_iteration_is_the_helpers(cells, net, rounds, xi):
+    start = torch.randn(X.shape, generator=torch.Generator().manual_seed(1), dtype=X.dtype)
+    helper = virtual_direction(net, X, xi=xi, iterations=rounds, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(cells["power_iteration"](net, X, start, rounds, xi), helper, atol=1e-7, rtol=1e-6)
+
+
+def test_the_written_out_smoothness_is_the_helpers(cells, net):
+    start = torch.randn(X.shape, generator=torch.Generator().manual_seed(1), dtype=X.dtype)
+    d = cells["power_iteration"](net, X, start)
+    D = cells["divergences"](net, X, 0.7 * d)
+    torch.testing.assert_close(D.detach(), divergence(net, X, virtual_adversarial(net, X, eps=0.7, xi=0.1, generator=torch.Generator().manual_seed(1))), atol=1e-9, rtol=1e-6)
+    helper = vat_loss(net, X, eps=0.7, xi=0.1, generator=torch.Generator().manual_seed(1))
+    parameters = list(net.parameters())
+    for a, b in zip(torch.autograd.grad(D.mean(), parameters), torch.autograd.grad(helper, parameters)):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-5)
+
+
+def test_the_divergence_is_that_of_two_distributions(cells, net):
+    r = 0.3 * torch.randn(X.shape, generator=torch.Generator().manual_seed(2), dtype=X.dtype)
+    for v, change, D in zip(X, r, cells["divergences"](net, X, r)):
+        p, q = (torch.distributions.Categorical(logits=net(w[None])[0]) for w in (v, v + change))
+        torch.testing.assert_close(D, torch.distributions.kl_divergence(p, q))
+
+
+def test_two_moons_lie_where_they_should(cells):
+    points, y = cells["two_moons"](2000, torch.Generator().manual_seed(3), noise=0.0)
+    torch.testing.assert_close(points[y == 0].norm(dim=1), torch.ones(1000))
+    torch.testing.assert_close((points[y == 1] - torch.tensor([1.0, 0.5])).norm(dim=1), torch.ones(1000))
+    assert (points[y == 0][:, 1] >= 0).all() and (points[y == 1][:, 1] <= 0.5 + 1e-6).all()
