@@ -181,14 +181,18 @@ def _streams(device: torch.device) -> list[Tensor]:
     """The states of torch's global random streams that a model on ``device`` draws from."""
     states = [torch.get_rng_state()]
     if device.type != "cpu":
-        states.append(torch.get_device_module(device).get_rng_state())
+        states.append(torch.get_device_module(device).get_rng_state(*_which(device)))
     return states
 
 
 def _set_streams(device: torch.device, states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[1])
+        torch.get_device_module(device).set_rng_state(states[1], *_which(device))
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    return (device,) if device.type == "cuda" else ()  # of MPS there is only one
 
 
 # ---- shapes and arguments ----------------------------------------------------------------------------
