@@ -66,7 +66,7 @@ class Reader(nn.Module):
     def read(self, vectors: Tensor, tokens: Tensor) -> Tensor:
         """Logits (B, classes) of reviews given as ``vectors`` (B, L, size). What is added where there is no word has no effect."""
         there = (tokens != 0).to(vectors.dtype)[..., None]
-        states, lengths = self.states(vectors * there), there.sum(1).clamp_min(1)
+        states, lengths = self.states(vectors), there.sum(1).clamp_min(1)
         if self.encoder == "lstm":
             last = (lengths.long() - 1).view(-1, 1, 1).expand(-1, 1, states.shape[2])
             return self.head(states.gather(1, last).squeeze(1))
