@@ -58,8 +58,9 @@ def test_the_gradient_of_the_adversarial_cost_reaches_words_and_encoder(cells):
 def test_the_robust_cost_is_that_of_a_worse_neighbour_and_the_conservative_one_wants_speeds_that_fall(cells):
     slope = torch.linspace(-1, 1, 12) * 100
     net, x = (lambda d: d @ slope), torch.full((400, 12), 0.5)
-    cost = cells["robust"](net, x, net(x), eps=0.2, steps=40)
-    torch.testing.assert_close(cost, ((0.2 * slope.norm()) / 20).square(), rtol=1e-3, atol=0)  # the end of the ball, along the slope
+    torch.manual_seed(2)
+    cost, largest = cells["robust"](net, x, net(x), eps=0.2), ((0.2 * slope.norm()) / 20).square()  # that of the end of the ball, along the slope
+    assert 0.8 * largest < cost <= 1.0001 * largest  # a random end costs 1/12 of it
     torch.manual_seed(2)
     falling = cells["conservative"](lambda d: 200 - cells["FALL"] * (d - 0.5).square().sum(1), x, torch.full((400,), 200.0))
     flat = cells["conservative"](lambda d: torch.full((len(d),), 200.0), x, torch.full((400,), 200.0))
