@@ -270,11 +270,12 @@ def test_an_auto_encoder_learns_to_take_noise_away_and_is_told_apart_from_one_th
     assert len(history["loss"]) == 160 and history["loss"][-1] < history["loss"][0]
 
 
-def test_pairs_are_kept_together():
-    """Picture i goes in spoiled as picture i: what comes back is told by what went in, though the order is shuffled."""
+@pytest.mark.parametrize("spoil", [lambda clean: 1 - clean, lambda clean: (lambda x: 1 - x)])
+def test_what_goes_in_is_the_spoiled_picture_of_the_one_that_has_to_come_out(spoil):
+    """As a tensor in the order of the pictures, though that is shuffled in training; or as a function."""
     clean = blobs(100)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
-    learn_to_restore(model, clean, 1 - clean, epochs=60, name="t", batch=50, lr=3e-2, progress=False)
+    learn_to_restore(model, clean, spoil(clean), epochs=60, name="t", batch=50, lr=3e-2, progress=False)
     assert (model(1 - clean) - clean).abs().max() < 0.2
 
 
