@@ -1,18 +1,16 @@
 """Downloads of one file: checked, and resumed where they broke off."""
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import urllib.error
 import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
 from course_utils.data import cache
+from course_utils.data.by_hand import QUICK, or_by_hand
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PIECE, _PATIENCE = 1 << 16, 30  # bytes at a time; seconds without any
 
 
@@ -34,16 +32,14 @@ def fetch(source: Source, path: Path, otherwise: str = "") -> Path:
     if path.exists() and is_whole(source, path):
         return path
     part = path.with_name(path.name + ".part")
+    how = ("Run the cell again to go on where it broke off.",
+           f"To do without a network, put that file there by hand: {source.url}{otherwise}", QUICK)
     with cache.writing(path):
-        try:
+        with or_by_hand(path.name, path, *how):
             _download(source.url, part)
             if not is_whole(source, part):
                 part.unlink(missing_ok=True)
                 raise RuntimeError(f"what arrived does not have the {source.algorithm} digest {source.digest}")
-        except (OSError, RuntimeError, HTTPException) as error:
-            if getattr(error, "errno", None) in _DISK_FULL:
-                raise
-            raise RuntimeError(_what_to_do(source, path, error, otherwise)) from error
         os.replace(part, path)
     return path
 
@@ -71,12 +67,3 @@ def _download(url: str, part: Path) -> None:
     if missing > 0:
         raise OSError(f"it broke off, {missing} bytes are missing")
 
-
-def _what_to_do(source: Source, path: Path, error: Exception, otherwise: str) -> str:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return (
-        f"{path.name} could not be downloaded ({reason[-1]}). Run the cell again to go on where it broke off.\n"
-        f"Wanted: {path}\n"
-        f"To do without a network, put that file there by hand: {source.url}{otherwise}\n"
-        "The quick profile needs no download: COURSE_PROFILE=quick."
-    )

