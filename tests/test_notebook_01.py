@@ -1,8 +1,6 @@
 """The algorithm that notebook 01 writes out, held against the helper that later notebooks import."""
 from __future__ import annotations
 
-import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,18 +9,15 @@ from torch.nn.functional import logsigmoid
 from course_utils.gan import MINIMAX, NON_SATURATING, gan_step, minimax_value
 from course_utils.models import Stack, mlp, mlp_critic
 from course_utils.training import loop
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "01_gan_minimax.ipynb"
 
 
 @pytest.fixture
 def cells() -> dict:
     """What the cells define that write out V, the step uphill and the algorithm."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch, "logsigmoid": logsigmoid, "loop": loop}
-    for beginning in ("def value(", "def train_gan("):
-        exec(next(source for source in sources if source.startswith(beginning)), names)
-    return names
+    return defined("01", ("value", "ascend", "train_gan"), names)
 
 
 def test_v_is_the_helpers_value(cells):

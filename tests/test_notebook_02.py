@@ -1,8 +1,6 @@
 """What notebook 02 writes out, held against the helpers that later notebooks import."""
 from __future__ import annotations
 
-import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,20 +8,15 @@ from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from course_utils.models import DCCritic, DCGenerator, dcgan_init
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "02_dcgan.ipynb"
 
 
 @pytest.fixture(scope="module")
 def cells() -> dict:
     """The functions of the cells that write out the layer, its gap to an adjoint, and both nets."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch, "nn": nn, "conv2d": conv2d, "conv_transpose2d": conv_transpose2d, "dcgan_init": dcgan_init}
-    for beginning in ("def fractionally_strided(", "def generator("):
-        exec(next(source for source in sources if source.startswith(beginning)), names)
-    source = next(source for source in sources if source.startswith("def adjoint_gap("))
-    exec(source.split("\n\n")[0], names)  # the function, without the experiment below it
-    return names
+    return defined("02", ("fractionally_strided", "generator", "critic", "adjoint_gap"), names)
 
 
 def test_the_written_out_generator_is_the_helper(cells):

@@ -1,8 +1,6 @@
 """What notebook 03 writes out in its cells, held against the helpers that it then imports: value and gradient."""
 from __future__ import annotations
 
-import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +11,8 @@ from course_utils.gan import (
     HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, WASSERSTEIN, Balance, GANLoss, GradientPenalty, between, clip_after_each_step,
 )
 from course_utils.models import Stack, mlp_critic, spectral_norm
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "03_gan_losses.ipynb"
 WRITTEN = {"minimax": MINIMAX, "non_saturating": NON_SATURATING, "least_squares": LEAST_SQUARES, "wasserstein": WASSERSTEIN, "hinge": HINGE}
 
 
@@ -22,12 +20,9 @@ WRITTEN = {"minimax": MINIMAX, "non_saturating": NON_SATURATING, "least_squares"
 def cells(monkeypatch) -> dict:
     """What the cells define that write out a loss, a penalty, a bound or BEGAN's balance."""
     monkeypatch.setattr(plots, "loss_curves", lambda losses: None)
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch, "logsigmoid": logsigmoid, "relu": relu, "normalize": normalize, "GANLoss": GANLoss, "plots": plots,
              "MINIMAX": MINIMAX, "NON_SATURATING": NON_SATURATING}
-    for beginning in ("minimax = ", "least_squares = ", "wasserstein = ", "def gradient_penalty(", "hinge = ", "def began_losses("):
-        exec(next(source for source in sources if source.startswith(beginning)), names)
-    return names
+    return defined("03", (*WRITTEN, "clip", "gradient_penalty", "largest_singular_value", "began_losses", "began_balance"), names)
 
 
 @pytest.mark.parametrize("part", ["real", "fake", "generator"])

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,20 +11,16 @@ from course_utils.gan import CycleNets, Pool, conditional_step, cycle_step, text
 from course_utils.models import (
     ConditionalCritic, ConditionalGenerator, PatchCritic, TextCritic, TextEncoder, TextGenerator, Translator, UNet, receptive_field,
 )
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_conditional_gans.ipynb"
 LR = 0.1
 
 
 @pytest.fixture(scope="module")
 def cells() -> dict:
     """What the cells define that write out an objective."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch, "softplus": softplus}
-    for name in ("conditional_losses", "pix2pix_losses", "cycle_losses", "matching_losses"):
-        exec(next(source for source in sources if source.startswith(f"def {name}(")), names)
-    exec(next(source for source in sources if source.startswith("def patch_side(")).split("\n\npaper")[0], names)
-    return names
+    return defined("04", ("conditional_losses", "pix2pix_losses", "cycle_losses", "matching_losses", "patch_side"), names)
 
 
 def stepped(net: torch.nn.Module, loss: torch.Tensor) -> list[torch.Tensor]:

@@ -1,10 +1,7 @@
 """What notebook 05 writes out in its cells, held against the helpers that it then imports, against scikit-learn and against closed forms."""
 from __future__ import annotations
 
-import ast
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from course_utils.attacks import fgsm, iterated, lbfgs
 from course_utils.data.emails import SPAM, WANTED, emails
 from course_utils.models import ConvNet
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "05_adversarial_examples.ipynb"
 FROM_CELLS = {
     "train_filter", "with_words", "svm_score", "svm_gradient", "evade", "objective", "smallest_change", "fast_gradient_sign", "Counting", "small_steps",
     "path_to", "chance_along", "kernels", "directions", "one_for_all", "logits_along", "straightness", "curvatures", "between_two", "effects", "growth",
@@ -31,13 +28,7 @@ FROM_CELLS = {
 def cells() -> dict:
     """The functions of ``FROM_CELLS`` as the notebook defines them, with what they call."""
     names = {"torch": torch, "nn": nn, "math": math, "minimize": minimize, "cross_entropy": cross_entropy, "functional_call": functional_call, "WANTED": WANTED, "SPAM": SPAM}
-    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and "%pip" not in source:
-            chosen = [node for node in ast.parse(source).body if getattr(node, "name", None) in FROM_CELLS]
-            exec(compile(ast.Module(chosen, []), "cell", "exec"), names)
-    assert FROM_CELLS <= names.keys()
-    return names
+    return defined("05", tuple(FROM_CELLS), names)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """What notebook 06 writes out in its cells, held against the helpers that it then imports, and against closed forms."""
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,20 +12,16 @@ from torch.nn.functional import cross_entropy, softplus
 from course_utils import geometry, runtime
 from course_utils.attacks import ball_of, fgsm
 from course_utils.data import load
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "06_fgsm.ipynb"
 
 
 @pytest.fixture
 def cells() -> dict:
     """The functions that the cells define."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch, "nn": nn, "cross_entropy": cross_entropy, "softplus": softplus, "runtime": runtime,
              "S": SimpleNamespace(device="cpu"), "classes": 10}
-    for beginning in ("def gradient_of(", "def steepest(", "def logistic(", "def flips_at(", "def aligned(", "def sums("):
-        source = next(source for source in sources if source.startswith(beginning))
-        exec("\n\n".join(part for part in source.split("\n\n") if part.startswith("def ")), names)
-    return names
+    return defined("06", ("gradient_of", "cost", "lead", "steepest", "fast_gradient", "logistic", "flips_at", "aligned", "sums", "with_cue"), names)
 
 
 @pytest.fixture

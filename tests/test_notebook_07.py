@@ -1,8 +1,6 @@
 """What notebook 07 writes out in its cells, held against the helpers that it then imports."""
 from __future__ import annotations
 
-import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,19 +11,16 @@ from course_utils.attacks import (
     SmoothNeighbours, across_hyperplane, along_the_label, cross_entropies, ensemble, expectation, saliency, shortest_path,
 )
 from course_utils.models import mlp
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "07_transfer_attacks.ipynb"
-WRITTEN = ("away_from_class", "to_another_leaf", "augment", "ensemble_loss", "add_features", "seen_often")
+WRITTEN = ("away_from_class", "smooth_vote", "to_another_leaf", "augment", "ensemble_loss", "add_features", "seen_often")
 
 
 @pytest.fixture(scope="module")
 def cells() -> dict:
     """What the cells define that write out an attack."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch}
-    for name in WRITTEN:
-        exec(next(source for source in sources if source.startswith(f"def {name}(")), names)
-    return names
+    return defined("07", WRITTEN, names)
 
 
 @pytest.fixture(autouse=True)

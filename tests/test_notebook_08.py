@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import copy
-import json
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,8 +14,8 @@ from course_utils import runtime
 from course_utils.attacks import cross_entropies, fgsm, pgd
 from course_utils.defenses import Decoded, Glimpses, Hedged, Noise, adversarial, codewords, double_backprop
 from course_utils.models.units import Sigmoid
+from notebook_cells import code, defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "08_defenses.ipynb"
 X = torch.rand(20, 1, 6, 6, generator=torch.Generator().manual_seed(1))
 Y = torch.arange(20) % 4
 
@@ -35,18 +33,10 @@ def net() -> nn.Module:
 @pytest.fixture
 def cells(net) -> dict:
     """The functions that the cells define."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     names = {"torch": torch, "nn": nn, "cross_entropy": cross_entropy, "logsigmoid": logsigmoid, "runtime": runtime, "partial": partial,
              "pgd": pgd, "cross_entropies": cross_entropies, "share": share, "x": X, "y": net(X).argmax(1), "WINDOW": 4, "Sigmoid": Sigmoid, "copy": copy,
              "S": SimpleNamespace(device="cpu", eps=0.1, pgd_steps=5)}
-    for name in ("right", "margin", "attack_that_knows", "worst", "on_attacked", "shaken", "less_sure", "words_of", "log_likelihood", "glimpse", "with_slope", "softer", "bend"):
-        source = next(source for source in sources if f"def {name}(" in source)
-        lines = source.split("\n")
-        at = next(i for i, line in enumerate(lines) if line.startswith(f"def {name}("))
-        end = next((i for i in range(at + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), len(lines))
-        begin = at - lines[at - 1].startswith("@")
-        exec("\n".join(lines[begin:end]), names)
-    return names
+    return defined("08", ("right", "margin", "attack_that_knows", "worst", "on_attacked", "shaken", "less_sure", "words_of", "log_likelihood", "glimpse", "with_slope", "softer", "bend"), names)
 
 
 def test_the_written_out_loss_is_adversarial_training(cells, net):
@@ -117,8 +107,7 @@ def test_bend_is_0_for_a_line_and_right_for_a_parabola(cells):
 
 @pytest.fixture
 def checks() -> str:
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return "\n".join(code("08"))
 
 
 def test_every_claim_is_checked_once(checks):

@@ -1,9 +1,7 @@
 """What the second half of notebook 08 writes out in its cells: against the helper, and against closed forms."""
 from __future__ import annotations
 
-import json
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +11,8 @@ from torch.nn.functional import cross_entropy, multi_margin_loss
 
 from course_utils.attacks import SmoothNeighbours, fgsm, pgd
 from course_utils.defenses import adversarial
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "08_defenses.ipynb"
 G = torch.Generator().manual_seed(2)
 X, Y = torch.rand(20, 1, 6, 6, generator=G), torch.arange(20) % 4
 MEMORY, LABELS = torch.rand(40, 1, 6, 6, generator=G), torch.arange(40) % 4
@@ -27,13 +25,9 @@ def share(which):
 @pytest.fixture
 def cells() -> dict:
     """The functions that the cells define."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     names = {"torch": torch, "nn": nn, "cross_entropy": cross_entropy, "multi_margin_loss": multi_margin_loss, "pgd": pgd, "share": share,
              "SmoothNeighbours": SmoothNeighbours, "S": SimpleNamespace(radius=0.1, device="cpu"), "train_set": SimpleNamespace(classes=tuple("abcd"))}
-    for function in ("mixed", "hinge", "hinges", "nearest", "towards_others", "neighbours_right", "stays_right", "with_decay"):
-        source = next(source for source in sources if f"def {function}(" in source)
-        exec(next(part for part in source.split("\n\n") if f"def {function}(" in part), names)
-    return names
+    return defined("08", ("mixed", "hinge", "hinges", "nearest", "towards_others", "neighbours_right", "stays_right", "with_decay"), names)
 
 
 @pytest.fixture

@@ -1,28 +1,22 @@
 """What notebook 09 writes out in its cells, held against the helpers that it then imports, and against closed forms."""
 from __future__ import annotations
 
-import json
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from course_utils.vat import divergence, vat_loss, virtual_adversarial, virtual_direction
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "09_vat.ipynb"
 X = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.fixture
 def cells() -> dict:
     """The functions that the cells define."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch, "nn": nn}
-    for beginning in ("def unit(", "def two_moons("):
-        source = next(source for source in sources if source.startswith(beginning))
-        exec("\n\n".join(part for part in source.split("\n\n") if part.startswith("def ")), names)
-    return names
+    return defined("09", ("unit", "divergences", "power_iteration", "two_moons"), names)
 
 
 @pytest.fixture

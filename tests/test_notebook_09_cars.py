@@ -1,8 +1,6 @@
 """What the second half of notebook 09 writes out, on words and cars, held against the helpers and against closed forms."""
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,21 +10,17 @@ from torch.nn.functional import cross_entropy, normalize
 
 from course_utils import design
 from course_utils.models.words import Reader
+from notebook_cells import defined
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "09_vat.ipynb"
 TOKENS, LABELS = torch.tensor([[1, 2, 3, 4, 0, 0], [5, 6, 7, 8, 1, 2]]), torch.tensor([0, 1])
 
 
 @pytest.fixture
 def cells() -> dict:
     """The functions that the cells define."""
-    sources = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]]
     names = {"torch": torch, "nn": nn, "cross_entropy": cross_entropy, "normalize": normalize, "design": design, "S": SimpleNamespace(device="cpu"),
              "spread_of_speed": torch.tensor(20.0)}
-    for beginning in ("def unit(", "def adversarial_text(", "def climb(", "RADIUS, FALL"):
-        source = next(source for source in sources if source.startswith(beginning))
-        exec("\n\n".join(part for part in source.split("\n\n") if part.startswith(("def ", "RADIUS"))), names)
-    return names
+    return defined("09", ("unit", "adversarial_text", "climb", "truth", "predicted", "RADIUS", "robust", "conservative"), names)
 
 
 def test_the_written_out_ascent_is_the_helpers(cells):
