@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from course_utils.models.classifier import ConvNet
+from course_utils.models.layered import Shift
 from course_utils.models.mlp import mlp
 from course_utils.validate import expect_count
-
-
-class _Centre(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x - 0.5
 
 
 class _Residual(nn.Module):
@@ -43,13 +39,13 @@ def family(shape: Sequence[int], classes: int) -> dict[str, nn.Module]:
     return {
         "strided": ConvNet(shape, classes),
         "pooled": nn.Sequential(
-            _Centre(), nn.Conv2d(channels, 12, 5, stride=2, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            Shift(), nn.Conv2d(channels, 12, 5, stride=2, padding=2), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(pooled, 64), nn.ReLU(), nn.Linear(64, classes)),
         "residual": nn.Sequential(
-            _Centre(), nn.Conv2d(channels, 12, 5, stride=2, padding=2), nn.ReLU(), _Residual(12), _Residual(12),
+            Shift(), nn.Conv2d(channels, 12, 5, stride=2, padding=2), nn.ReLU(), _Residual(12), _Residual(12),
             nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(24 * half(height, 2) * half(width, 2), classes)),
-        "dense": nn.Sequential(_Centre(), nn.Flatten(), mlp([channels * height * width, 128, 128, classes])),
+        "dense": nn.Sequential(Shift(), nn.Flatten(), mlp([channels * height * width, 128, 128, classes])),
         "wide": nn.Sequential(
-            _Centre(), nn.Conv2d(channels, 32, 8, stride=4, padding=2), nn.Tanh(), nn.Flatten(),
+            Shift(), nn.Conv2d(channels, 32, 8, stride=4, padding=2), nn.Tanh(), nn.Flatten(),
             nn.Linear(32 * (height // 4) * (width // 4), 64), nn.Tanh(), nn.Linear(64, classes)),
     }

@@ -1,6 +1,5 @@
 """Figures: one call, one figure. Every call returns a matplotlib Figure; end a cell with it to see it."""
-from course_utils.plots.attack import attack
-from course_utils.plots.attacks import attack_strips, frames, logit_lines, regions
+from course_utils.plots.attacks import attack, attack_strips, frames, logit_lines, regions
 from course_utils.plots.borders import border_steps
 from course_utils.plots.cross_sections import cross_sections
 from course_utils.plots.curves import bars, curves, spread

@@ -1,4 +1,4 @@
-"""Attacks as one sees them in a lecture: strips, frames of a path, logits as lines, borders in the plane."""
+"""Attacks as one sees them in a lecture: one picture, strips, frames of a path, logits as lines, borders in the plane."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -123,4 +123,28 @@ def regions(panels: dict[str, Callable[[Tensor], Tensor]], points: Tensor, label
         axis.grid(visible=False)
         axis.set_title(name, fontsize=15, fontweight="normal")
     legend_outside(fig, axes[0, 0])
+    return finish(fig, title)
+
+
+def attack(before: Tensor, after: Tensor, chances: tuple[Tensor, Tensor], classes: Sequence[str], *, title: str | None = None) -> Figure:
+    """A picture (C, H, W) in [0, 1], its change (red up, blue down), what became of it, and the probabilities (K,) of the classes for both."""
+    expect_images(before[None], "before")
+    expect(after.shape == before.shape, "after", f"the shape {tuple(before.shape)}", f"the shape {tuple(after.shape)}")
+    expect(all(c.shape == (len(classes),) for c in chances), "chances", f"two tensors ({len(classes)},)", [tuple(c.shape) for c in chances])
+    fig, axes = new_figure(1, 4, width=13, height=3.7, width_ratios=(1, 1, 1, 1.7))
+    show_picture(axes[0], before, "before")
+    change = (after - before).detach().cpu().float().mean(0).numpy()
+    reach = max(float(np.abs(change).max()), 1e-6)
+    axes[1].imshow(change, cmap="vlag", vmin=-reach, vmax=reach)
+    axes[1].set(xticks=[], yticks=[])
+    axes[1].grid(visible=False)
+    axes[1].set_title(f"the change, at most {np.abs(change).max():.2f}", fontsize=15, fontweight="normal")
+    show_picture(axes[2], after, "after")
+    places = np.arange(len(classes))
+    for shift, values, colour, hatch, name in ((-0.2, chances[0], REAL, "", "before"), (0.2, chances[1], FAKE, "//", "after")):
+        axes[3].bar(places + shift, values.detach().cpu().numpy(), 0.4, color=colour, hatch=hatch, edgecolor="white", label=name)
+    axes[3].set_xticks(places, classes)
+    axes[3].set(ylim=(0, 1.02), ylabel="probability", xlabel="class")
+    axes[3].grid(visible=False, axis="x")
+    axes[3].legend(loc="best")
     return finish(fig, title)
