@@ -49,6 +49,12 @@ def test_packages_are_used_for_the_same_attack(digits, model, monkeypatch):
         assert 0.099 < (near - x).abs().max() < 0.1 + 1e-6, name
 
 
+@pytest.mark.parametrize("net", attacks.NETS)
+def test_nets_have_two_convolutions_and_answer(net, digits):
+    model = attacks.NETS[net](digits.shape, 10)
+    assert sum(isinstance(part, torch.nn.Conv2d) for part in model.modules()) == 2 and model(digits.images).shape == (40, 10)
+
+
 def test_the_classifier_is_the_same_whenever_it_is_made_and_right(digits, model):
     assert attacks.fooled(model, digits.images, digits.labels) < 0.1 and not model.training
     assert attacks.fooled(model, digits.images, (digits.labels + 1) % 10) > 0.9
@@ -95,7 +101,7 @@ def test_without_the_peers_they_are_named_and_the_loop_is_left(digits, monkeypat
     monkeypatch.setattr(attacks, "BATCH", 16)
     rows, lines = attacks.measure(fast=True)
     assert lines[0] == "one is not installed (no module of that name): left out"
-    assert [row.name.split(", ")[-1] for row in rows] == ["minimal loop"] * 2
+    assert [row.name.split(", ")[-1] for row in rows] == ["minimal loop"] * 2 and all(row.name.startswith("ConvNet, ") for row in rows)
     assert all(row.required == pytest.approx(1 / 1.05) for row in rows)
 
 

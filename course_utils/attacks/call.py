@@ -19,6 +19,7 @@ Model = Callable[[Tensor], Tensor]  # (B, ...) in [0, 1] -> logits (B, K)
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (B, K), labels (B,) -> (B,)
 
 _LARGEST_HALF_SCALE = 2.0**10
+_AT_ONCE_ON_A_CPU = 128  # what a step works on stays in the cache: 0.70 to 0.96 of the time of 256, by the net
 
 
 class AttackWarning(UserWarning):
@@ -150,9 +151,11 @@ def ready(x: Tensor) -> Tensor:
 
 
 def in_batches(part: Callable[..., Tensor], batch: int, *tensors: Tensor) -> Tensor:
-    """``part`` of every ``batch`` rows of ``tensors``, put together again like the first of them."""
+    """``part`` of every ``batch`` rows of ``tensors`` (fewer on a CPU), put together again like the first of them."""
     tensors = [values.clone() if values.is_inference() else values for values in tensors]  # of inference_mode: no gradient flows through them
     x = tensors[0]
+    if x.device.type == "cpu":
+        batch = min(batch, _AT_ONCE_ON_A_CPU)
     found = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     for rows in zip(found.split(batch), *(values.split(batch) for values in tensors)):
         rows[0].copy_(part(*rows[1:]))

@@ -116,7 +116,7 @@ class _Climber:
 
     def climb(self, x: Tensor, y: Tensor, eps: Tensor, stride: Tensor, start: Tensor) -> Tensor:
         """From x + ``start``, all steps; with ``early_stop`` an example stays where the model is first fooled by it."""
-        eps, stride = per_example(eps, x), per_example(stride, x)
+        eps, stride = per_example(eps, x), self.sign * per_example(stride, x)
         adv = torch.clamp(x + start, 0, 1)
         found, rows = torch.empty_like(x), torch.arange(len(x), device=x.device)
         for step in range(self.steps):
@@ -128,7 +128,7 @@ class _Climber:
                 x, y, eps, stride, adv, gradient, rows = (values[~done] for values in (x, y, eps, stride, adv, gradient, rows))
                 if not len(x):
                     break
-            change = adv + self.sign * stride * self.ball.step(gradient) - x
+            change = adv + stride * self.ball.step(gradient) - x
             adv = torch.clamp(x + self.ball.project(change, eps), 0, 1)
         found[rows] = adv
         return found
