@@ -157,6 +157,18 @@ def test_attack_works_where_gradients_are_switched_off(row, context, case):
     assert torch.equal(found, wanted)
 
 
+@pytest.mark.parametrize("batch, most", [(50, 50), (256, 128)])
+def test_the_model_never_sees_more_examples_at_once_than_the_batch_and_on_a_cpu_128(batch, most):
+    sizes = []
+
+    def model(x):
+        sizes.append(len(x))
+        return x.flatten(1)[:, :10]
+
+    pgd(model, torch.rand(300, 1, 4, 4), torch.arange(300) % 10, eps=0.1, steps=1, batch=batch)
+    assert max(sizes) == most and sum(sizes) == 300
+
+
 @EVERY
 def test_attack_does_not_depend_on_the_batch(row, case):
     model, x, y = case

@@ -301,6 +301,17 @@ def test_a_logarithmic_x_axis_when_asked_for():
     assert FIGURES["curves"]().axes[0].get_xscale() == "linear"
 
 
+def test_panels_share_a_scale_where_they_are_asked_to():
+    panels = {"low": {"a": ([0, 1], [0.0, 1.0])}, "high": {"a": ([0, 1], [0.0, 9.0])}}
+    ends = {same: [axis.get_ylim()[1] for axis in plots.curves(panels, x="x", y="y", same_y=same).axes[:2]] for same in (False, True)}
+    assert ends[True][0] == ends[True][1] > 9 and ends[False][0] < 2
+
+
+def test_the_bar_of_spread_is_explained():
+    legend = plots.spread({"a": [1.0, 2.0], "b": [3.0]}, y="y").axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["median"]
+
+
 def test_spread_shows_each_run_in_its_column_and_the_median():
     figures = {"a": torch.tensor([6.0, 1.0, 2.0], requires_grad=True), "b": [10, 30, 20, 90, 40]}
     axis = plots.spread(figures, y="value", limit=(25, "half way"), title="five seeds").axes[0]
@@ -310,7 +321,7 @@ def test_spread_shows_each_run_in_its_column_and_the_median():
         assert ys.tolist() == values and (np.diff(xs) > 0).all() and (abs(xs - place) < 0.3).all()
         assert median.get_segments()[0][:, 1].tolist() == [np.median(values)] * 2
     assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]
-    assert axis.lines[0].get_ydata() == [25, 25] and axis.get_legend().get_texts()[0].get_text() == "half way"
+    assert axis.lines[0].get_ydata() == [25, 25] and [text.get_text() for text in axis.get_legend().get_texts()] == ["median", "half way"]
 
 
 def test_bars_stand_side_by_side_over_their_ticks():

@@ -34,17 +34,18 @@ def draw_curves(axis: plt.Axes, curves: dict[str, tuple[Values, Values]], *, x: 
     axis.set(xlabel=x, ylabel=y, title=title)
 
 
-def curves(panels: dict[str, dict[str, tuple[Values, Values]]], *, x: str | Sequence[str], y: str | Sequence[str], log_x: bool = False, log_y: bool = False, title: str | None = None) -> Figure:
+def curves(panels: dict[str, dict[str, tuple[Values, Values]]], *, x: str | Sequence[str], y: str | Sequence[str], log_x: bool = False, log_y: bool = False, same_y: bool = False, title: str | None = None) -> Figure:
     """Panels of lines side by side: panel title -> name -> (x values, y values); see ``draw_curves``.
 
-    ``x`` and ``y`` label the axes, one text for all panels or one each. Panels with the same names share a legend.
+    ``x`` and ``y`` label the axes, one text for all panels or one each. Panels with the same names share a legend,
+    and with ``same_y`` one scale.
     """
     expect(len(panels) > 0 and all(panels.values()), "panels", "at least one, with at least one curve each", panels)
     labels = [[text] * len(panels) if isinstance(text, str) else text for text in (x, y)]
     for name, texts in zip("xy", labels):
         expect(len(texts) == len(panels), name, f"one label or {len(panels)}, one per panel", texts)
     shared = len(panels) > 1 and len({tuple(lines) for lines in panels.values()}) == 1
-    fig, axes = new_figure(1, len(panels), width=min(6.2 * len(panels), 14) if len(panels) > 1 else 9, height=5 if shared else 4.5, squeeze=False)
+    fig, axes = new_figure(1, len(panels), width=min(6.2 * len(panels), 14) if len(panels) > 1 else 9, height=5 if shared else 4.5, squeeze=False, sharey=same_y)
     for axis, (name, lines), x_label, y_label in zip(axes[0], panels.items(), *labels):
         draw_curves(axis, lines, x=x_label, y=y_label, title=name)
         if len(lines) > 1 and not shared:
@@ -68,13 +69,13 @@ def spread(figures: dict[str, Values], *, y: str, limit: tuple[float, str] | Non
     fig, axis = new_figure(width=max(7, 2.4 * len(figures)), height=4.5)
     for place, (v, colour) in enumerate(zip(values, cycle(PALETTE))):
         axis.scatter(place + np.linspace(-0.15, 0.15, len(v) + 2)[1:-1], v, s=90, color=colour, zorder=3)
-        axis.hlines(np.median(v), place - 0.3, place + 0.3, color="black", linewidth=3)
+        axis.hlines(np.median(v), place - 0.3, place + 0.3, color="black", linewidth=3, label="median" if place == 0 else None)
     axis.set_xticks(range(len(figures)), list(figures))
     axis.set_xlim(-0.5, len(figures) - 0.5)
     axis.grid(visible=False, axis="x")
     if limit:
         axis.axhline(limit[0], color="black", linestyle="--", linewidth=1.5, label=limit[1])
-        axis.legend(loc="best")
+    axis.legend(loc="best")
     if log_y:
         log_y_axis(axis)
     axis.set(ylabel=y)
