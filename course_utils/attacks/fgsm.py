@@ -21,7 +21,7 @@ def fgsm(
     eps       how far, in the units of x: a number, or one for each example (N,)
     norm      'linf', or 'l2': eps times the gradient's direction
     loss      ``loss(logits, y)`` -> (B,), what the step raises (lowers, with ``targeted``)
-    batch     examples at a time: bounds the memory, changes nothing else
+    batch     examples at a time, on a CPU at most 128: bounds the memory, changes nothing else
 
     Returns examples like ``x``, in [0, 1], detached. Raises ValueError, naming the argument, for anything else; warns
     (AttackWarning) of a model that seems to return probabilities, and of targets that are answered already.

@@ -31,7 +31,7 @@ def pgd(
                 further from the border than it has to be (so not for confidences, nor to train on)
     loss        ``loss(logits, y)`` -> (B,), what the steps raise (lower, with ``targeted``)
     generator   on the CPU, of the random starts; None: the same stream for every call, from COURSE_SEED
-    batch       examples at a time: bounds the memory, changes nothing else
+    batch       examples at a time, on a CPU at most 128: bounds the memory, changes nothing else
 
     Returns examples like ``x``, in [0, 1], detached. Raises ValueError, naming the argument, for anything else; warns
     (AttackWarning) of a model that seems to return probabilities, and of targets that are answered already.

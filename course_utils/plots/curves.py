@@ -37,8 +37,8 @@ def draw_curves(axis: plt.Axes, curves: dict[str, tuple[Values, Values]], *, x: 
 def curves(panels: dict[str, dict[str, tuple[Values, Values]]], *, x: str | Sequence[str], y: str | Sequence[str], log_x: bool = False, log_y: bool = False, same_y: bool = False, title: str | None = None) -> Figure:
     """Panels of lines side by side: panel title -> name -> (x values, y values); see ``draw_curves``.
 
-    ``x`` and ``y`` label the axes, one text for all panels or one each. Panels with the same names share a legend,
-    and with ``same_y`` one scale.
+    ``x`` and ``y`` label the axes, one text for all panels or one each. Panels with the same names share a legend;
+    ``same_y`` gives all panels one scale.
     """
     expect(len(panels) > 0 and all(panels.values()), "panels", "at least one, with at least one curve each", panels)
     labels = [[text] * len(panels) if isinstance(text, str) else text for text in (x, y)]
