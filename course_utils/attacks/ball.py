@@ -32,9 +32,9 @@ class MaxNorm:
         """The norm of the longest change within [0, 1] of an example of ``shape``."""
         return 1.0
 
-    def project(self, delta: Tensor, eps: float | Tensor) -> Tensor:
-        """The nearest change of norm at most eps."""
-        return delta.clamp(min=-eps).clamp(max=eps)  # one after the other: a third of the time of both at once
+    def project_(self, delta: Tensor, eps: float | Tensor) -> Tensor:
+        """``delta``, overwritten by the nearest change of norm at most eps."""
+        return delta.clamp_(min=-eps).clamp_(max=eps)  # one after the other: a third of the time of both at once
 
     def step(self, gradient: Tensor) -> Tensor:
         """The change of norm 1 that gains most along ``gradient``: its sign. Where that is 0, 0."""
@@ -58,10 +58,10 @@ class L2:
         """The norm of the longest change within [0, 1] of an example of ``shape``."""
         return math.sqrt(math.prod(shape))
 
-    def project(self, delta: Tensor, eps: float | Tensor) -> Tensor:
-        """The nearest change of norm at most eps: shortened where it is longer."""
+    def project_(self, delta: Tensor, eps: float | Tensor) -> Tensor:
+        """``delta``, overwritten by the nearest change of norm at most eps: shortened where it is longer."""
         size = per_example(self.size(delta), delta)
-        return torch.where(size > eps, delta * (eps / size), delta)
+        return delta.mul_(torch.where(size > eps, eps / size, 1))
 
     def step(self, gradient: Tensor) -> Tensor:
         """The change of norm 1 that gains most along ``gradient``: its direction. Where that is 0, 0."""

@@ -128,8 +128,8 @@ class _Climber:
                 x, y, eps, stride, adv, gradient, rows = (values[~done] for values in (x, y, eps, stride, adv, gradient, rows))
                 if not len(x):
                     break
-            change = adv + stride * self.ball.step(gradient) - x
-            adv = torch.clamp(x + self.ball.project(change, eps), 0, 1)
+            change = self.ball.step(gradient).mul_(stride).add_(adv).sub_(x)  # in place: new memory at every step takes time
+            adv = self.ball.project_(change, eps).add_(x).clamp_(0, 1)
         found[rows] = adv
         return found
 
