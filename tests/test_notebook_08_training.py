@@ -9,8 +9,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, multi_margin_loss
 
+from course_utils import runtime
 from course_utils.attacks import SmoothNeighbours, fgsm, pgd
+from course_utils.data import ImageSet
 from course_utils.defenses import adversarial
+from course_utils.models import mlp
+from course_utils.models.units import Centre
+from course_utils.training import fit
 from notebook_cells import defined
 
 G = torch.Generator().manual_seed(2)
@@ -84,3 +89,40 @@ def test_the_worst_change_of_a_linear_model_against_every_corner(cells):
 def test_decay_adds_the_l1_norm_of_the_weights_only(cells, net):
     extra = cells["with_decay"](net, X, Y, 0.1) - cross_entropy(net(X), Y)
     torch.testing.assert_close(extra, 0.1 * (net[1].weight.abs().sum() + net[3].weight.abs().sum()))
+
+
+def test_random_signs_move_every_pixel_by_epsilon_within_the_box_and_ask_no_model():
+    signs = defined("08", ("random_signs",), {"torch": torch, "S": SimpleNamespace(few_eps=0.25)})["random_signs"]
+    torch.manual_seed(5)
+    moved = signs(None, X, None)
+    up = moved > X
+    torch.testing.assert_close(moved, torch.where(up, X + 0.25, X - 0.25).clamp(0, 1))
+    assert 0.45 < share(up) < 0.55
+    assert not torch.equal(signs(None, X, None), moved)  # drawn anew every time
+
+
+def test_withstood_is_fgsm_first_and_then_ever_more_of_pgd(net):
+    asked = []
+
+    def worst(net, eps, steps, restarts=1):
+        asked.append((eps, steps * restarts))
+        return 0.5 - len(asked) / 10
+
+    given = {"right": lambda net, pictures: share(net(pictures).argmax(1) == Y), "fgsm": fgsm, "worst": worst, "x": X, "y": Y}
+    withstood = defined("08", ("STRENGTHS", "withstood"), given)["withstood"]
+    left = withstood(net, 0.07)
+    assert left[0] == share(net(fgsm(net, X, Y, eps=0.07)).argmax(1) == Y)
+    assert left[1:] == [0.5 - k / 10 for k in range(1, len(asked) + 1)]
+    assert asked == sorted(asked) and len(set(asked)) == len(asked) and {eps for eps, _ in asked} == {0.07}
+
+
+def test_fitted_learns_the_labelling_that_it_is_given_and_a_wider_net_more_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    few, names = torch.rand(60, 1, 6, 6, generator=torch.Generator().manual_seed(6)), tuple("ab")
+    labels = torch.arange(60) % 2  # by chance: nothing but memory helps
+    given = {"runtime": runtime, "nn": nn, "fit": fit, "ImageSet": ImageSet, "Centre": Centre, "mlp": mlp, "points": few,
+             "train_set": SimpleNamespace(classes=names, images=few), "S": SimpleNamespace(label_epochs=200, device="cpu")}
+    fitted = defined("08", ("one_layer", "fitted"), given)["fitted"]
+    narrow, wide = fitted(1, labels), fitted(60, labels)
+    assert not wide.training
+    assert share(wide(few).argmax(1) == labels) > 0.95 > share(narrow(few).argmax(1) == labels)

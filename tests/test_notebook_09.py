@@ -1,11 +1,16 @@
 """What notebook 09 writes out in its cells, held against the helpers that it then imports, and against closed forms."""
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
+from course_utils.data import ImageSet
+from course_utils.models import mlp
 from course_utils.vat import divergence, vat_loss, virtual_adversarial, virtual_direction
 from notebook_cells import defined
 
@@ -56,3 +61,27 @@ def test_two_moons_lie_where_they_should(cells):
     torch.testing.assert_close(points[y == 0].norm(dim=1), torch.ones(1000))
     torch.testing.assert_close((points[y == 1] - torch.tensor([1.0, 0.5])).norm(dim=1), torch.ones(1000))
     assert (points[y == 0][:, 1] >= 0).all() and (points[y == 1][:, 1] <= 0.5 + 1e-6).all()
+
+
+def few_labels(batch_norm: bool) -> tuple[dict, nn.Module, ImageSet]:
+    """What the cells define for few labels, a net of theirs, and pictures with labels."""
+    settings = SimpleNamespace(hidden=(7,), batch_norm=batch_norm)
+    given = {"nn": nn, "torch": torch, "dataclass": dataclass, "ImageSet": ImageSet, "cross_entropy": cross_entropy, "mlp": mlp, "S": settings, "pixels": 16, "classes": 5}
+    cells = defined("09", ("layers", "FewLabels", "nothing"), given)
+    torch.manual_seed(0)
+    return cells, nn.Sequential(nn.Flatten(), cells["layers"]()), ImageSet(X[:6].float(), torch.arange(6) % 5, tuple("abcde"), "few")
+
+
+def test_the_cost_of_few_labels_is_theirs_and_the_terms_and_reads_no_others():
+    cells, net, few = few_labels(batch_norm=False)
+    cost = cells["FewLabels"](few, lambda model, x, labelled: 3 * x.sum())
+    expected = cross_entropy(net(few.images), few.labels) + 3 * X[6:].float().sum()
+    torch.testing.assert_close(cost(net, X[6:].float(), None), expected)  # None: whoever reads the labels fails
+
+
+def test_batch_norm_takes_pictures_with_and_without_labels_for_one_batch():
+    cells, net, few = few_labels(batch_norm=True)
+    cost, others = cells["FewLabels"](few, cells["nothing"]), X[6:].float() + 1  # brighter ones
+    together = cross_entropy(net(torch.cat([few.images, others]))[:6], few.labels)
+    torch.testing.assert_close(cost(net, others, None), together)
+    assert (together - cross_entropy(net(few.images), few.labels)).abs() > 0.01  # apart it would be something else

@@ -1,6 +1,7 @@
 """What the second half of notebook 09 writes out, on words and cars, held against the helpers and against closed forms."""
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -59,3 +60,26 @@ def test_the_robust_cost_is_that_of_a_worse_neighbour_and_the_conservative_one_w
     falling = cells["conservative"](lambda d: 200 - cells["FALL"] * (d - 0.5).square().sum(1), x, torch.full((400,), 200.0))
     flat = cells["conservative"](lambda d: torch.full((len(d),), 200.0), x, torch.full((400,), 200.0))
     assert falling < 1e-6 < flat
+
+
+def test_another_setting_has_its_own_name_so_its_checkpoint_is_not_taken_for_another(cells):
+    other = defined("09", ("varied",), {"partial": partial})["varied"](cells["robust"], eps=0.5, steps=4)
+    assert other.__name__ == "robust-eps-0.5-steps-4" and cells["robust"].__name__ == "robust"
+    net, x = (lambda d: d @ torch.linspace(-1, 1, 12)), torch.full((30, 12), 0.5)
+    torch.manual_seed(3)
+    expected = cells["robust"](net, x, net(x), eps=0.5, steps=4)
+    torch.manual_seed(3)
+    torch.testing.assert_close(other(net, x, net(x)), expected)
+
+
+def test_confirmed_is_what_the_simulator_says_of_the_designs_found():
+    torch.manual_seed(4)
+    net, fastest, asked = nn.Sequential(nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 1), nn.Flatten(0)), design.cars(7, generator=torch.Generator().manual_seed(4)), []
+
+    def learn_speed(extra, number):
+        asked.append((extra, number))
+        return net
+
+    confirmed = defined("09", ("confirmed",), {"design": design, "learn_speed": learn_speed, "fastest": fastest})["confirmed"]
+    path = design.ascend(net, fastest, steps=100, step_size=0.02).path
+    assert confirmed("the cost", 3) == design.simulate(path[-1]).median() and asked == [("the cost", 3)]
