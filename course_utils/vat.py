@@ -9,6 +9,9 @@ gradient of the divergence at r = xi d is nearly xi H d; that becomes the next d
 of a divergence of 1e-12 is the difference of two nearly equal distributions. So a step is never shorter than about the root
 of the machine precision times the length of x (in the limit of small steps the direction doesn't depend on the step), and the
 difference of the two distributions is computed from the difference of the logits, which loses nothing where a model is nearly sure.
+
+**Batch norm.** Put pictures with and without labels through in one pass for the supervised cost, as notebook 09 does. Normalised
+apart, a net can learn one rule for the few and give all others one and the same answer, which is as smooth as can be.
 """
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from course_utils.data import ImageSet
 from course_utils.models import mlp
+from course_utils.training import adam
 from course_utils.vat import divergence, vat_loss, virtual_adversarial, virtual_direction
 from notebook_cells import defined
 
@@ -63,25 +64,49 @@ def test_two_moons_lie_where_they_should(cells):
     assert (points[y == 0][:, 1] >= 0).all() and (points[y == 1][:, 1] <= 0.5 + 1e-6).all()
 
 
-def few_labels(batch_norm: bool) -> tuple[dict, nn.Module, ImageSet]:
+def few_labels(maps: tuple[int, ...]) -> tuple[dict, nn.Module, ImageSet]:
     """What the cells define for few labels, a net of theirs, and pictures with labels."""
-    settings = SimpleNamespace(hidden=(7,), batch_norm=batch_norm)
-    given = {"nn": nn, "torch": torch, "dataclass": dataclass, "ImageSet": ImageSet, "cross_entropy": cross_entropy, "mlp": mlp, "S": settings, "pixels": 16, "classes": 5}
-    cells = defined("09", ("layers", "FewLabels", "nothing"), given)
+    settings, pictures = SimpleNamespace(maps=maps, hidden=7), SimpleNamespace(shape=(1, 4, 4))
+    given = {"nn": nn, "torch": torch, "dataclass": dataclass, "ImageSet": ImageSet, "cross_entropy": cross_entropy, "mlp": mlp, "S": settings,
+             "pixels": 16, "classes": 5, "train_set": pictures}
+    cells = defined("09", ("layers", "FewLabels", "nothing", "Shifts"), given)
     torch.manual_seed(0)
     return cells, nn.Sequential(nn.Flatten(), cells["layers"]()), ImageSet(X[:6].float(), torch.arange(6) % 5, tuple("abcde"), "few")
 
 
 def test_the_cost_of_few_labels_is_theirs_and_the_terms_and_reads_no_others():
-    cells, net, few = few_labels(batch_norm=False)
+    cells, net, few = few_labels(maps=())
     cost = cells["FewLabels"](few, lambda model, x, labelled: 3 * x.sum())
     expected = cross_entropy(net(few.images), few.labels) + 3 * X[6:].float().sum()
     torch.testing.assert_close(cost(net, X[6:].float(), None), expected)  # None: whoever reads the labels fails
 
 
 def test_batch_norm_takes_pictures_with_and_without_labels_for_one_batch():
-    cells, net, few = few_labels(batch_norm=True)
+    cells, net, few = few_labels(maps=(3, 4))
     cost, others = cells["FewLabels"](few, cells["nothing"]), X[6:].float() + 1  # brighter ones
     together = cross_entropy(net(torch.cat([few.images, others]))[:6], few.labels)
     torch.testing.assert_close(cost(net, others, None), together)
     assert (together - cross_entropy(net(few.images), few.labels)).abs() > 0.01  # apart it would be something else
+
+
+def test_shifts_move_each_picture_as_a_whole_and_only_in_training():
+    Shifts = few_labels(maps=())[0]["Shifts"]
+    pictures = torch.zeros(400, 2, 9, 7)
+    pictures[:, 0, 4, 3], pictures[:, 1, 5, 3] = 1, 2  # two channels move alike
+    torch.manual_seed(1)
+    moved = Shifts(2)(pictures)
+    one, two = moved[:, 0].nonzero(), moved[:, 1].nonzero()
+    assert len(one) == 400 and torch.equal(two - one, torch.tensor([0, 1, 0]).expand(400, -1))
+    steps = one[:, 1:] - torch.tensor([4, 3])
+    assert len(steps.unique(dim=0)) == 25 and steps.abs().max() == 2  # every step is taken
+    assert Shifts(2).eval()(pictures) is pictures and Shifts(0)(pictures) is pictures
+
+
+def test_the_rate_falls_by_the_same_factor_at_every_step():
+    falling = defined("09", ("falling",), {"adam": adam, "S": SimpleNamespace(fall=0.9)})["falling"]
+    weight = nn.Parameter(torch.ones(3))
+    opt = falling([weight])
+    for _ in range(4):
+        weight.grad = torch.ones(3)
+        opt.step()
+    assert opt.param_groups[0]["lr"] == pytest.approx(2e-3 * 0.9**4)
