@@ -128,6 +128,13 @@ def test_a_planted_wrong_value_fails_is_printed_and_recorded(wrong, first, capsy
     assert written["holds"] is False and sorted(part["holds"] for part in written["parts"]) == [False, True]
 
 
+def test_in_the_full_profile_a_failing_claim_is_printed_and_recorded_and_the_notebook_goes_on(monkeypatch, capsys, build):
+    monkeypatch.setenv("COURSE_PROFILE", "full")
+    check("1.1", at_most("far", 0.3, 0.2), against="the untrained generator")
+    assert capsys.readouterr().out.startswith("✗ 1.1 ")
+    assert strict((build / "claims/full/seed-0/1.1.json").read_text(encoding="utf-8"))["holds"] is False
+
+
 def test_a_failing_claim_is_an_assertion_that_nbval_reports():
     assert issubclass(claims.ClaimFails, AssertionError)
 

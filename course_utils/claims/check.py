@@ -1,6 +1,7 @@
 """The one call with which a notebook holds a statement against what it measured."""
 from __future__ import annotations
 
+from course_utils import runtime
 from course_utils.claims import record
 from course_utils.claims.parts import Part
 from course_utils.validate import expect
@@ -13,6 +14,9 @@ class ClaimFails(AssertionError):
 def check(id_: str, *parts: Part, against: str) -> None:
     """Print one line on claim ``id_``, keep its record, and raise ClaimFails unless every part holds.
 
+    In the full profile nothing is raised: the limits were set for the quick one, and hours of training would be lost. The
+    claim stays false in the record, and so in the table of all claims.
+
     ``parts`` come from ``at_most``, ``at_least`` and ``is_true``; ``against`` names the control in words. Raises
     ValueError for an id that the course does not have, for no parts or parts made otherwise, or for no control.
     """
@@ -24,5 +28,5 @@ def check(id_: str, *parts: Part, against: str) -> None:
     holds = all(part.holds for part in parts)
     line = f"{'✓' if holds else '✗'} {id_} {known[id_]}: {'; '.join(map(str, parts))}. Against: {against}."
     print(line)
-    if not holds:
+    if not holds and runtime.profile() != "full":
         raise ClaimFails(line)
