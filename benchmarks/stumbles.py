@@ -24,6 +24,13 @@ class Net(nn.Module):
         return self.net(x)
 
 
+class Viewing(Net):
+    """As in many a tutorial: ``.view`` puts what the convolution returns in rows, for which its channels have to come first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[4:](self.net[:3](x).view(-1, 256))
+
+
 class Case:
     """A fresh net, pictures, labels and epsilon for one try; a try changes what it is about."""
 
@@ -91,6 +98,13 @@ def random_state(case: Case) -> bool:
     return torch.equal(before, torch.get_rng_state())
 
 
+def rows_by_view(case: Case) -> bool:
+    viewing = Viewing().eval()
+    viewing.load_state_dict(case.model.state_dict())
+    case.model = viewing
+    return bool((as_tensor(case.run()) != case.x).any())
+
+
 def outside_the_box(case: Case) -> None:
     case.x = 255 * case.x
     case.run()
@@ -125,6 +139,7 @@ KEEPS: dict[str, Callable[[Case], bool]] = {
     "works under no_grad": under_no_grad, "keeps float64": float64, "leaves the model's mode alone": mode,
     "leaves batch norm's statistics alone": statistics, "leaves parameters' gradients alone": gradients, "returns no graph": detached,
     "repeats whatever the global seed": repeats, "leaves the global random state alone": random_state,
+    "works on a model that uses .view": rows_by_view,
 }
 REFUSES: dict[str, Callable[[Case], None]] = {
     "refuses pictures outside [0, 1]": outside_the_box, "refuses NaN": nan, "refuses a label of -1": label_minus_one,

@@ -169,6 +169,42 @@ def test_the_model_never_sees_more_examples_at_once_than_the_batch_and_on_a_cpu_
     assert max(sizes) == most and sum(sizes) == 300
 
 
+class Rows(nn.Module):
+    """As in many a tutorial: what a convolution returns is put in rows by ``.view``, or by another way; notes how x lies in memory."""
+
+    def __init__(self, channels: int, rows: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(channels, 4, 3).double(), nn.Linear(4 * 6 * 6, 10).double()
+        self.rows, self.strides = rows, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.strides.append(x.stride())
+        return self.last(self.rows(self.first(x).relu()))
+
+
+@EVERY
+@pytest.mark.parametrize("channels", [1, 3])
+def test_attack_gives_channels_last_to_a_model_that_takes_them_and_works_on_one_that_does_not(row, channels):
+    takes, refuses = Rows(channels, lambda h: h.flatten(1)), Rows(channels, lambda h: h.view(len(h), -1))
+    x = torch.rand(9, channels, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = takes(x).argmax(1)
+    takes.strides.clear()
+    torch.testing.assert_close(row.attack(refuses, x, y, eps=row.eps), row.attack(takes, x, y, eps=row.eps), rtol=0, atol=1e-9)
+    last, first = (64 * channels, 1, 8 * channels, channels), (64 * channels, 64, 8, 1)
+    assert set(takes.strides) == {last}
+    failed = sum(stride == last for stride in refuses.strides)
+    assert 1 <= failed <= 2 and set(refuses.strides) == {last, first}  # least_likely asks for its target first
+
+
+def test_what_a_model_raises_comes_through():
+    def model(x):
+        raise RuntimeError("my own")
+
+    with pytest.raises(RuntimeError, match="my own"):
+        pgd(model, torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), eps=0.1)
+
+
 @EVERY
 def test_attack_does_not_depend_on_the_batch(row, case):
     model, x, y = case

@@ -111,7 +111,7 @@ def test_without_the_peers_they_are_named_and_the_loop_is_left(digits, monkeypat
 def sloppy(model, x, y, eps, steps):
     """Does everything that one shouldn't."""
     model.train()
-    x = x.float().clone().requires_grad_()
+    x = x.float().clone(memory_format=torch.channels_last).requires_grad_()
     F.cross_entropy(model(x), y.clamp(0, 9) if y.ndim == 1 else y.argmax(1)).backward()
     return x + eps * x.grad.sign() * (0.5 + torch.rand_like(x))
 

@@ -29,11 +29,11 @@ def along_the_label(model: Model, x: Tensor, labels: Tensor, step: float = 0.1, 
 
     def part(x: Tensor, labels: Tensor) -> Tensor:
         x = x.detach().clone().requires_grad_()
-        logit = model(x).gather(1, labels[:, None])
+        logit = lent(x).gather(1, labels[:, None])
         gradient, = torch.autograd.grad(logit.sum(), x)
         return (x.detach() + step * gradient.sign()).clamp(0, 1)
 
-    with borrowed(model):
+    with borrowed(model) as lent:
         return in_batches(part, batch, x, labels)
 
 

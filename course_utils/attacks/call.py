@@ -61,9 +61,37 @@ def radius(eps: object, x: Tensor, ball: Ball, name: str = "eps") -> Tensor:
     return values.to(x.dtype).expand(len(x))
 
 
+class ChannelsLast:
+    """A model, given pictures with their channels last in memory, where convolutions on a CPU are faster, if it takes them so.
+
+    Values and shapes are the same either way. A model that puts what a convolution returns in rows with ``.view`` can't do
+    it then: it raises RuntimeError, and from there on gets its pictures with the channels first.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.takes_them = model, True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.device.type != "cpu":
+            return self.model(x)
+        if self.takes_them:
+            try:
+                return self.model(channels_last(x))
+            except RuntimeError:
+                self.takes_them = False
+        return self.model(x.flatten(1).view(x.shape))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(N, C, H, W) in that order of memory. Of a single channel only the strides, by which convolutions go, are others."""
+    if x.shape[1] == 1:
+        return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 @contextmanager
-def borrowed(model: object, generator: torch.Generator | None = None) -> Iterator[None]:
-    """``model`` in eval mode with gradients switched on; afterwards its mode and every random stream as before.
+def borrowed(model: Model, generator: torch.Generator | None = None) -> Iterator[ChannelsLast]:
+    """What asks ``model``, in eval mode with gradients switched on; afterwards its mode and every random stream as before.
 
     Gradients are switched on under ``no_grad`` and ``inference_mode`` too. A model that draws random numbers draws them
     from torch's global stream: ``generator``, where given, says where that begins.
@@ -75,7 +103,7 @@ def borrowed(model: object, generator: torch.Generator | None = None) -> Iterato
             torch.manual_seed(generator.initial_seed())
         # cuDNN gives recurrent nets no gradient in eval mode.
         with torch.inference_mode(False), torch.enable_grad(), mode(model, train=False), torch.backends.cudnn.flags(enabled=not recurrent):
-            yield
+            yield ChannelsLast(model)
     finally:
         set_random_state(before)
 

@@ -168,8 +168,8 @@ class _Looking:
                                "another picture altogether would do")
 
     def logits(self, x: Tensor) -> Tensor:
-        with borrowed(self.model, self.stream()), torch.no_grad():
-            return torch.cat([answers(self.model, part, labels) for part, labels in zip(x.split(self.batch), self.y.split(self.batch))])
+        with borrowed(self.model, self.stream()) as lent, torch.no_grad():
+            return torch.cat([answers(lent, part, labels) for part, labels in zip(x.split(self.batch), self.y.split(self.batch))])
 
     def stream(self) -> torch.Generator:
         """Another stream at every call, from the one given."""
@@ -190,9 +190,9 @@ class _Looking:
 
     def without_gradient(self, loss) -> float:
         """The share of examples at which the gradient of ``loss`` is exactly 0."""
-        with borrowed(self.model, self.stream()):
+        with borrowed(self.model, self.stream()) as lent:
             parts = zip(self.x.split(self.batch), self.y.split(self.batch))
-            flat = torch.cat([(input_gradient(self.model, part.clone(), labels.clone(), loss)[0].flatten(1) == 0).all(1) for part, labels in parts])
+            flat = torch.cat([(input_gradient(lent, part.clone(), labels.clone(), loss)[0].flatten(1) == 0).all(1) for part, labels in parts])
         return flat.double().mean().item()
 
 

@@ -32,11 +32,11 @@ def fgsm(
 
     def part(x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
         x = ready(x)
-        gradient, logits = input_gradient(model, x, y, loss)
+        gradient, logits = input_gradient(lent, x, y, loss)
         warn_if_probabilities(logits)
         if targeted:
             warn_if_reached(logits, y)
         return torch.clamp(x + sign * per_example(eps, x) * ball.step(gradient), 0, 1)
 
-    with borrowed(model):
+    with borrowed(model) as lent:
         return in_batches(part, batch, x, y, radius(eps, x, ball))

@@ -65,8 +65,8 @@ def lbfgs(
     expect_arguments(model, x, y, 0, BALLS["l2"], batch)
     for count, name in ((searches, "searches"), (steps, "steps"), (memory, "memory")):
         expect_count(count, name)
-    goal = _Goal(model, x.shape[1:], x.dtype, targeted)
-    with borrowed(model), torch.autocast(x.device.type, enabled=False):  # half precision can't tell where a border is
+    with borrowed(model) as lent, torch.autocast(x.device.type, enabled=False):  # half precision can't tell where a border is
+        goal = _Goal(lent, x.shape[1:], x.dtype, targeted)
         parts = [_nearest(goal, *part, searches, steps, memory) for part in zip(x.detach().split(batch), y.split(batch))]
     return Found(*(torch.cat(values) for values in zip(*parts)))
 

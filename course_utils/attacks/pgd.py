@@ -46,16 +46,14 @@ def pgd(
     stride = 2.5 * reach / steps if step_size is None else radius(step_size, x, ball, "step_size")
     generator = generator or runtime.generator("attack")
 
-    climber = _Climber(model, ball, loss, steps, targeted, early_stop)
-
     def part(x: Tensor, y: Tensor, eps: Tensor, stride: Tensor) -> Tensor:
         x = ready(x)
         starts = _starts(x, eps, ball, generator, restarts) if random_start else [torch.zeros_like(x)]
         if targeted:
-            warn_if_reached(answers(model, x, y), y)
-        return climber.best(x, y, eps, stride, starts)
+            warn_if_reached(answers(lent, x, y), y)
+        return _Climber(lent, ball, loss, steps, targeted, early_stop).best(x, y, eps, stride, starts)
 
-    with borrowed(model, generator):
+    with borrowed(model, generator) as lent:
         return in_batches(part, batch, x, y, reach, stride)
 
 
@@ -83,8 +81,8 @@ def least_likely(
     """``iterated`` towards the class that the model holds for the least likely at x (Kurakin et al. 2016, section 2.3)."""
     ball = ball_of(norm)
     expect_arguments(model, x, None, eps, ball, batch)
-    with borrowed(model):
-        target = torch.cat([answers(model, part).argmin(1) for part in x.split(batch)])
+    with borrowed(model) as lent:
+        target = torch.cat([answers(lent, part).argmin(1) for part in x.split(batch)])
     return iterated(model, x, target, eps=eps, norm=norm, steps=steps, step_size=step_size, targeted=True, early_stop=early_stop, batch=batch)
 
 

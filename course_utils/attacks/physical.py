@@ -214,8 +214,8 @@ def destruction_rate(
     expect_count(draws, "draws")
     expect_count(batch, "batch")
     destroyed = fooling = 0
-    with borrowed(model), torch.no_grad():
-        right = lambda pictures, y: answers(model, pictures, y).argmax(1) == y  # noqa: E731
+    with borrowed(model) as lent, torch.no_grad():
+        right = lambda pictures, y: answers(lent, pictures, y).argmax(1) == y  # noqa: E731
         for clean, adv, labels in zip(x.split(batch), x_adv.split(batch), y.split(batch)):
             counted = right(clean, labels) & ~right(adv, labels)
             for _ in range(draws if counted.any() else 0):

@@ -41,7 +41,7 @@ def saliency(
     def part(x: Tensor, y: Tensor, free: Tensor) -> Tensor:
         x, free, rows = x.detach().clone(), free.clone(), torch.arange(len(x), device=x.device)
         for added in range(features):
-            gradient, logits = input_gradient(model, x[rows], y[rows], loss)
+            gradient, logits = input_gradient(lent, x[rows], y[rows], loss)
             if added == 0:
                 warn_if_probabilities(logits)
                 if targeted:
@@ -55,7 +55,7 @@ def saliency(
             x.view(len(x), -1)[rows, which] = 1
         return x
 
-    with borrowed(model):
+    with borrowed(model) as lent:
         return in_batches(part, batch, x, y, free)
 
 
