@@ -197,6 +197,147 @@ def test_attack_gives_channels_last_to_a_model_that_takes_them_and_works_on_one_
     assert 1 <= failed <= 2 and set(refuses.strides) == {last, first}  # least_likely asks for its target first
 
 
+# ---------------------------------------------------------------- models as people write them
+
+
+@EVERY
+def test_attack_works_on_a_model_that_changes_its_input_in_place(row, case):
+    model, x, y = case
+    before = x.clone()
+    found = row.attack(lambda x: model(x.sub_(0.1).add_(0.1)), x, y, eps=row.eps)
+    assert torch.equal(x, before)
+    torch.testing.assert_close(found, row.attack(model, x, y, eps=row.eps), rtol=0, atol=1e-6)
+
+
+@EVERY
+def test_a_net_inside_a_function_is_in_eval_mode_and_stays_as_it_was(row, case):
+    model, x, y = case
+    wanted = row.attack(model, x, y, eps=row.eps)
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    torch.testing.assert_close(row.attack(lambda x: model(x), x, y, eps=row.eps), wanted)
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(now, then) for now, then in zip(model.state_dict().values(), before.values()))
+
+
+class BackwardByView(torch.autograd.Function):
+    """A step whose gradient is written by hand and takes the channels to be first."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.view(len(gradient), -1).view(gradient.shape)
+
+
+class Asks(nn.Module):
+    """Takes pictures with the channels first alone, and says so in words of its own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.is_contiguous(), "channels first, please"
+        return self.model(x)
+
+
+@pytest.mark.parametrize("wrapped", [lambda net: nn.Sequential(net.first, Step(), nn.ReLU(), nn.Flatten(), net.last), Asks], ids=["backward", "assert"])
+def test_other_ways_to_refuse_channels_last(wrapped):
+    net = Rows(3, lambda h: h.flatten(1))
+    x = torch.rand(9, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = net(x).argmax(1)
+    torch.testing.assert_close(pgd(wrapped(net), x, y, eps=0.1), pgd(net, x, y, eps=0.1), rtol=0, atol=1e-9)
+
+
+class Step(nn.Module):
+    """``BackwardByView`` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return BackwardByView.apply(x)
+
+
+@EVERY
+def test_a_gradient_of_nan_is_refused(row, case):
+    model, x, y = case
+
+    def bright(x):  # no NaN in the answers; where x is 0 the branch not taken has a slope of infinity, times 0
+        return model(torch.where(x > 0.1, (x**2).sqrt() + 0 * x.sqrt(), x))
+
+    x = x * (x > 0.3)
+    with pytest.raises(ValueError, match="model: expected gradients without NaN"):
+        row.attack(bright, x, y, eps=row.eps)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_half_precision_neither_vanishes_nor_overflows(scale):
+    torch.manual_seed(0)
+    layer = nn.Linear(48, 10).half()
+    x = torch.rand(64, 3, 4, 4).half()
+    model = lambda x: layer(x.flatten(1)) * scale  # noqa: E731
+    found = fgsm(model, x, model(x).argmin(1), eps=0.03, targeted=True)
+    assert ((found - x).flatten(1) != 0).any(1).all()
+
+
+def test_many_finite_logits_in_half_precision_are_finite():
+    layer = nn.Linear(48, 1000).half()
+    x = torch.rand(128, 3, 4, 4).half()
+    fgsm(lambda x: layer(x.flatten(1)).abs() + 1, x, torch.zeros(128, dtype=torch.int64), eps=0.03)
+
+
+def test_an_exported_and_a_frozen_model_have_no_mode_and_can_be_attacked():
+    net, x = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval(), torch.rand(5, 1, 8, 8)
+    y = net(x).argmax(1)
+    for model in (torch.jit.freeze(torch.jit.script(net)), torch.jit.trace(net, x), torch.export.export(net, (x,)).module()):
+        torch.testing.assert_close(fgsm(model, x, y, eps=0.1), fgsm(net, x, y, eps=0.1))
+
+
+def test_what_a_module_does_when_it_changes_mode_is_undone():
+    class Merging(nn.Linear):
+        merged = False
+
+        def train(self, mode=True):
+            self.merged = not mode
+            return super().train(mode)
+
+    model = nn.Sequential(nn.Flatten(), Merging(16, 3)).train()
+    fgsm(model, torch.rand(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64), eps=0.1)
+    assert not model[1].merged and model[1].training
+
+
+def test_cudnn_is_left_as_its_user_set_it():
+    seen, flags = [], torch.backends.cudnn
+
+    def model(x):
+        seen.append((flags.enabled, flags.benchmark, flags.deterministic))
+        return x.flatten(1)
+
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=True):
+        fgsm(model, torch.rand(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64), eps=0.1)
+    assert seen == [(True, True, True)]
+
+
+def test_pictures_in_any_order_of_memory(case):
+    model, x, y = case
+    turned = x.float().permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    for row in ATTACKS.values():
+        torch.testing.assert_close(row.attack(model.float(), turned, y, eps=row.eps), row.attack(model.float(), x.float(), y, eps=row.eps), rtol=0, atol=1e-5)
+    colours = torch.rand(4, 8, 8, 3).permute(0, 3, 1, 2)
+    saliency(lambda x: x.flatten(1)[:, ::20] * 10, colours, torch.zeros(4, dtype=torch.int64), features=3)
+
+
+@pytest.mark.parametrize("eps", [np.float32(0.1), torch.tensor(0.1, requires_grad=True), torch.full((60,), 0.1, dtype=torch.float16)])
+def test_epsilon_in_whatever_form(eps, case):
+    assert BALLS["linf"].size(fgsm(*case, eps=eps) - case[1]).max() == pytest.approx(0.1, abs=1e-4)
+
+
+def test_least_likely_is_called_like_the_others(case):
+    model, x, y = case
+    assert torch.equal(least_likely(model, x, y, eps=0.1), least_likely(model, x, eps=0.1))
+
+
 def test_what_a_model_raises_comes_through():
     def model(x):
         raise RuntimeError("my own")

@@ -134,6 +134,7 @@ TREE = DecisionTreeClassifier(random_state=0).fit(KNOWN.flatten(1), LABELS)
     (lambda: SmoothNeighbours(KNOWN, LABELS, 4), "labels"), (lambda: SmoothNeighbours(KNOWN, LABELS, 3, 0), "temperature"),
     (lambda: across_hyperplane(torch.ones(3, 19), X, LABELS[:40], eps=1.0), "weight"), (lambda: across_hyperplane(torch.ones(2, 20), X, LABELS[:40], eps=1.0), "y"),
     (lambda: across_hyperplane(torch.ones(3, 20), X - 1, LABELS[:40], eps=1.0), "x"), (lambda: across_hyperplane(torch.ones(3, 20), X, LABELS[:40], eps=-1.0), "eps"),
+    (lambda: across_hyperplane(torch.eye(3, 20) * torch.tensor([[1.0], [0], [1]]), X, LABELS[:40], eps=1.0), "weight"),
     (lambda: shortest_path(TREE, X.double(), LABELS[:40]), "x"), (lambda: shortest_path(TREE, X, LABELS[:40].float()), "y"),
     (lambda: shortest_path(DecisionTreeClassifier(), X, LABELS[:40]), "tree"), (lambda: shortest_path(TREE, X, LABELS[:40], beyond=0), "beyond"),
     (lambda: shortest_path(DecisionTreeClassifier().fit(KNOWN.flatten(1), LABELS + 1), X, LABELS[:40]), "tree"),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils.attacks import cross_entropies, ensemble, expectation, fgsm, log_losses, pgd
+from course_utils.attacks import AttackWarning, Ensemble, cross_entropies, ensemble, expectation, fgsm, log_losses, pgd
 
 DOUBLE = torch.float64
 
@@ -40,7 +40,7 @@ X, Y = torch.rand(5, 6, dtype=DOUBLE, generator=torch.Generator().manual_seed(3)
 ])
 def test_the_answer_is_the_mean_over_all_draws(mean, of):
     model, draws = net(), 4
-    seen = shaken(X.repeat(draws, 1), torch.Generator().manual_seed(7)).view(draws, 5, 6)
+    seen = torch.stack([shaken(one.repeat(draws, 1), torch.Generator().manual_seed(7)) for one in X], dim=1)
     wanted = of(torch.stack([model(one) for one in seen]))
     got = expectation(model, shaken, draws=draws, mean=mean, generator=torch.Generator().manual_seed(7))(X)
     torch.testing.assert_close(got, wanted)
@@ -48,7 +48,7 @@ def test_the_answer_is_the_mean_over_all_draws(mean, of):
 
 def test_the_gradient_of_mean_log_probabilities_is_the_mean_of_the_gradients():
     model, draws, x = net(), 4, X.clone().requires_grad_()
-    seen = shaken(x.repeat(draws, 1), torch.Generator().manual_seed(7))
+    seen = torch.stack([shaken(one.repeat(draws, 1), torch.Generator().manual_seed(7)) for one in x], dim=1).flatten(0, 1)
     each = F.cross_entropy(model(seen), Y.repeat(draws), reduction="none").view(draws, 5)
     wanted, = torch.autograd.grad(each.mean(0).sum(), x)
     averaged = expectation(model, shaken, draws=draws, mean="log probabilities", generator=torch.Generator().manual_seed(7))
@@ -63,6 +63,21 @@ def test_with_a_generator_the_model_is_fixed_and_without_one_it_is_fresh_at_ever
     assert torch.equal(fixed(X), fixed(X)) and not torch.equal(fresh(X), fresh(X))
     assert not torch.equal(fixed(X), expectation(fixed.net, shaken, generator=torch.Generator().manual_seed(2))(X))
     assert torch.equal(stream.get_state(), torch.Generator().manual_seed(1).get_state())  # nobody drew from it
+
+
+def test_with_a_generator_a_picture_s_answer_does_not_depend_on_the_others():
+    fixed = expectation(net(), shaken, draws=3, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(fixed(X)[2:], fixed(X[2:]), rtol=0, atol=1e-12)
+    attack = partial(pgd, fixed, X, Y, eps=0.1, steps=3)
+    torch.testing.assert_close(attack(batch=2), attack(batch=5), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("wrapped", [lambda model: ensemble([model, model]), lambda model: expectation(model, shaken)], ids=["ensemble", "expectation"])
+def test_probabilities_are_warned_of_behind_a_wrapper_once(wrapped):
+    model = wrapped(nn.Sequential(net(), nn.Softmax(1)))
+    with pytest.warns(AttackWarning, match="look like probabilities") as told:
+        model(X), model(X)
+    assert len(told) == 1 + isinstance(model, Ensemble)  # each of two members
 
 
 def test_pgd_repeats_from_its_own_generator_and_leaves_the_global_stream_alone():

@@ -127,6 +127,8 @@ def test_a_lower_quality_leaves_less_and_a_flat_picture_stays_flat():
     assert lost == sorted(lost) and lost[0] < 0.03
     flat = torch.full((1, 1, 11, 13), 0.4)
     assert (jpeg(flat, 90) - flat).abs().max() < 0.01
+    grey = jpeg(torch.full((1, 3, 16, 16), 0.5), 75)
+    assert (grey.amax(1) - grey.amin(1)).max() < 1e-5  # no colour comes in
 
 
 # ---- the camera as a whole ---------------------------------------------------------------------------

@@ -855,6 +855,19 @@ def test_evaluate_leaves_the_model_as_it_was():
         expect_as_before()
 
 
+def test_evaluate_keeps_the_data_whole_whatever_model_and_attack_do_to_their_copies():
+    data = blobs()
+    images, labels = data.images.clone(), data.labels.clone()
+
+    def shifty(model, x, y):
+        y.add_(1).remainder_(3)
+        return x
+
+    right = evaluate(bright_row, data)
+    assert evaluate(lambda x: bright_row(x.sub_(0.5).add_(0.5)), data) == right and evaluate(bright_row, data, shifty) == right
+    assert torch.equal(data.images, images) and torch.equal(data.labels, labels)
+
+
 def test_evaluate_under_attack():
     model = net(0.1)
     fit(model, blobs(), epochs=20, batch=16, lr=0.01)

@@ -42,7 +42,7 @@ class MaxNorm:
 
     def start(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """A point of the unit ball for each example, uniform, float64 on the CPU."""
-        return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1
+        return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64, device="cpu") - 1
 
 
 class L2:
@@ -78,7 +78,7 @@ class L2:
         same generator gives the same points in whatever parts they are drawn.
         """
         count, dimension = shape[0], math.prod(shape[1:])
-        uniform = torch.rand(count, dimension + 1, generator=generator, dtype=torch.float64)
+        uniform = torch.rand(count, dimension + 1, generator=generator, dtype=torch.float64, device="cpu")
         normal = torch.erfinv((2 * uniform[:, :-1] - 1).clamp(-1 + 1e-15, 1 - 1e-15))
         direction = normal / torch.linalg.vector_norm(normal, dim=1, keepdim=True)
         return (direction * uniform[:, -1:] ** (1 / dimension)).view(*shape)

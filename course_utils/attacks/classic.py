@@ -41,7 +41,8 @@ def across_hyperplane(weight: Tensor, x: Tensor, y: Tensor, *, eps: float) -> Te
     """x - eps w_y / |w_y|, clipped to [0, 1]: straight away from class y of a linear machine (Papernot et al. 2016, section 3.4).
 
     ``weight`` (classes, D) with one row a class, ``x`` (N, ...) in [0, 1] of D values each, ``y`` (N,) int64; ``eps`` is
-    the length of the step (L2). Raises ValueError, naming the argument, for anything else.
+    the length of the step (L2). Raises ValueError, naming the argument, for anything else, and for a row of zeros, which
+    points nowhere.
     """
     expect_in_box(x, "x")
     size = x[0].numel()
@@ -50,7 +51,9 @@ def across_hyperplane(weight: Tensor, x: Tensor, y: Tensor, *, eps: float) -> Te
     expect_labels(y, len(weight), len(x), "y")
     expect_positive(eps, "eps")
     rows = weight.detach().to(x)[y]
-    return (x.detach() - eps * (rows / rows.norm(dim=1, keepdim=True)).view_as(x)).clamp(0, 1)
+    length = rows.norm(dim=1, keepdim=True)
+    expect(bool((length > 0).all()), "weight", "rows that are not all 0", f"zeros for class {y[(length == 0).flatten()][:1].tolist()}")
+    return (x.detach() - eps * (rows / length).view_as(x)).clamp(0, 1)
 
 
 def shortest_path(tree: object, x: Tensor, y: Tensor, *, beyond: float = 1 / 255) -> Tensor:

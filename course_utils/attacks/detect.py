@@ -173,7 +173,7 @@ class _Looking:
 
     def stream(self) -> torch.Generator:
         """Another stream at every call, from the one given."""
-        return torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=self.generator)))
+        return torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=self.generator, device="cpu")))
 
     def fooled(self, x: Tensor) -> Tensor:
         """(N,) bool."""
@@ -185,7 +185,7 @@ class _Looking:
 
     def noise(self) -> Tensor:
         """A random change of norm eps, before it is clipped: a corner of the max-norm's ball, a point of the sphere."""
-        direction = torch.randn(self.x.shape, generator=self.generator, dtype=torch.float64).to(self.x)
+        direction = torch.randn(self.x.shape, generator=self.generator, dtype=torch.float64, device="cpu").to(self.x)
         return (self.x + per_example(radius(self.eps, self.x, self.ball), self.x) * self.ball.step(direction)).clamp(0, 1)
 
     def without_gradient(self, loss) -> float:

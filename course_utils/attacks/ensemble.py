@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from course_utils.attacks.call import Model
+from course_utils.attacks.call import Model, warn_if_probabilities
 from course_utils.validate import expect
 
 
@@ -20,13 +20,16 @@ class Ensemble(nn.Module):
 
     def __init__(self, models: Sequence[Model], weights: Sequence[float]) -> None:
         super().__init__()
-        self.models, self.weights = tuple(models), tuple(weights)
+        self.models, self.weights, self.looked = tuple(models), tuple(weights), False
         self.nets = nn.ModuleList(model for model in models if isinstance(model, nn.Module))  # to switch modes, move, freeze
 
     def forward(self, x: Tensor) -> Tensor:
         answers = [model(x) for model in self.models]
         shapes = [tuple(answer.shape) for answer in answers]
         expect(len(set(shapes)) == 1, "models", "answers of one shape from all of them", ", ".join(map(str, shapes)))
+        for answer in () if self.looked else answers:
+            warn_if_probabilities(answer)
+        self.looked = True
         return torch.stack([answer.log_softmax(1) + math.log(weight) for answer, weight in zip(answers, self.weights)]).logsumexp(0)
 
 

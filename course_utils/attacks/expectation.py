@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course_utils.attacks.call import Model
+from course_utils.attacks.call import Model, warn_if_probabilities
 from course_utils.validate import expect, expect_choice, expect_count
 
 Transform = Callable[[Tensor, torch.Generator | None], Tensor]  # pictures, and where randomness comes from -> pictures
@@ -22,18 +22,27 @@ class Expectation(nn.Module):
         super().__init__()
         self.net = model if isinstance(model, nn.Module) else None  # to switch modes, move, freeze
         self.model, self.transform, self.draws, self.mean = (model if self.net is None else None), transform, draws, mean
-        self.state = None if generator is None else generator.get_state()
+        self.state, self.looked = (None if generator is None else generator.get_state()), False
 
     def forward(self, x: Tensor) -> Tensor:
-        stream = None if self.state is None else torch.Generator().set_state(self.state)
-        seen = self.transform(x.repeat(self.draws, *[1] * (x.ndim - 1)), stream)
-        logits = (self.net if self.model is None else self.model)(seen)
+        logits = (self.net if self.model is None else self.model)(self.seen(x))
+        if not self.looked:
+            warn_if_probabilities(logits)
+            self.looked = True
         logits = logits.view(self.draws, len(x), *logits.shape[1:])
         if self.mean == "logits":
             return logits.mean(0)
         if self.mean == "log probabilities":
             return logits.log_softmax(2).mean(0)
         return logits.log_softmax(2).logsumexp(0) - math.log(self.draws)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """``x`` transformed ``draws`` times, (draws * B, ...), B after B."""
+        if self.state is None:
+            return self.transform(x.repeat(self.draws, *[1] * (x.ndim - 1)), None)
+        # From the same stream for every picture: what it is drawn must not depend on which others are there.
+        each = [self.transform(one.expand(self.draws, *one.shape).clone(), torch.Generator().set_state(self.state)) for one in x]
+        return torch.stack(each, dim=1).flatten(0, 1)
 
 
 def expectation(
@@ -48,7 +57,8 @@ def expectation(
                 again and again. 'log probabilities': the mean of log softmax, which with ``loss=log_losses`` is the
                 objective of Athalye et al.. 'logits': the mean of the logits
     generator   None: fresh draws at every call, from torch's global stream, which an attack's own ``generator`` starts and
-                puts back. A generator: the same draws at every call, so that the model is a fixed function of x
+                puts back. A generator: the same draws for every picture at every call, so that the model is a fixed
+                function of each picture; one picture is transformed after the other, which takes longer
 
     Raises ValueError, naming the argument, for anything else.
     """

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from course_utils.attacks.ball import ball_of, per_example
 from course_utils.attacks.call import (
-    Loss, Model, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, ready, warn_if_probabilities, warn_if_reached,
+    Loss, Model, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, warn_if_probabilities, warn_if_reached,
 )
 
 
@@ -31,7 +31,6 @@ def fgsm(
     sign = -1 if targeted else 1
 
     def part(x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
-        x = ready(x)
         gradient, logits = input_gradient(lent, x, y, loss)
         warn_if_probabilities(logits)
         if targeted:

@@ -9,7 +9,7 @@ from torch import Tensor
 from course_utils import runtime
 from course_utils.attacks.ball import Ball, ball_of, per_example
 from course_utils.attacks.call import (
-    Loss, Model, answers, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, ready, warn_if_probabilities,
+    Loss, Model, answers, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, warn_if_probabilities,
     warn_if_reached,
 )
 from course_utils.validate import expect, expect_count
@@ -26,7 +26,7 @@ def pgd(
     x, y        examples (N, ...) in [0, 1], and their labels (N,) int64; with ``targeted`` the classes to reach
     eps         the radius of the ball ``norm`` ('linf' or 'l2'), in the units of x: a number, or one for each example (N,)
     step_size   of each of the ``steps``, a number or (N,); 2.5 eps / steps when None (Madry et al.: far enough to cross the ball)
-    restarts    from so many random points; the one that fools the model is kept, among several that do or don't the one of highest loss
+    restarts    from so many random points, drawn at once; the one that fools the model is kept, among several that do or don't the one of highest loss
     early_stop  leave an example as soon as the model is fooled by it: the same success in a fraction of the time, but no
                 further from the border than it has to be (so not for confidences, nor to train on)
     loss        ``loss(logits, y)`` -> (B,), what the steps raise (lower, with ``targeted``)
@@ -47,7 +47,6 @@ def pgd(
     generator = generator or runtime.generator("attack")
 
     def part(x: Tensor, y: Tensor, eps: Tensor, stride: Tensor) -> Tensor:
-        x = ready(x)
         starts = _starts(x, eps, ball, generator, restarts) if random_start else [torch.zeros_like(x)]
         if targeted:
             warn_if_reached(answers(lent, x, y), y)
@@ -75,10 +74,13 @@ def iterated(
 
 
 def least_likely(
-    model: Model, x: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 10, step_size: float | Tensor | None = None,
-    early_stop: bool = False, batch: int = 256,
+    model: Model, x: Tensor, y: Tensor | None = None, *, eps: float | Tensor, norm: str = "linf", steps: int = 10,
+    step_size: float | Tensor | None = None, early_stop: bool = False, batch: int = 256,
 ) -> Tensor:
-    """``iterated`` towards the class that the model holds for the least likely at x (Kurakin et al. 2016, section 2.3)."""
+    """``iterated`` towards the class that the model holds for the least likely at x (Kurakin et al. 2016, section 2.3).
+
+    No label has a say in it: ``y`` is there to be called as the other attacks are, and is not looked at.
+    """
     ball = ball_of(norm)
     expect_arguments(model, x, None, eps, ball, batch)
     with borrowed(model) as lent:
@@ -121,6 +123,8 @@ class _Climber:
             gradient, logits = input_gradient(self.model, adv, y, self.loss)
             if step == 0:
                 warn_if_probabilities(logits)
+                # In memory like the gradient from here on: steps across two orders of it take three times as long.
+                x, adv = (torch.empty_like(gradient).copy_(values) for values in (x, adv))
             if self.early_stop and (done := self.fooled(logits, y)).any():
                 found[rows[done]] = adv[done]
                 x, y, eps, stride, adv, gradient, rows = (values[~done] for values in (x, y, eps, stride, adv, gradient, rows))

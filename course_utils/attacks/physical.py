@@ -61,7 +61,7 @@ class Camera:
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         expect_images(x, "x")
         pixels = math.prod(x.shape[1:])
-        drawn = torch.rand(len(x), 13 + pixels, generator=generator, dtype=torch.float64)
+        drawn = torch.rand(len(x), 13 + pixels, generator=generator, dtype=torch.float64, device="cpu")
         corners, *others = drawn.split([8, 3, 2, pixels], dim=1)
         light, rest, grain = (part.to(x) for part in others)
         x = _seen_from(x, self.perspective * (2 * corners - 1).view(-1, 4, 2))
@@ -139,7 +139,7 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
     ycc = torch.einsum("oc,nchw->nohw", x.new_tensor(_TO_YCC), x)
     luma = _through_blocks(ycc[:, :1], _table(_LUMA, quality))
     chroma = F.avg_pool2d(F.pad(ycc[:, 1:], [0, width % 2, 0, height % 2], mode="replicate"), 2)
-    chroma = _through_blocks(chroma + 0.5, _table(_CHROMA, quality)) - 0.5
+    chroma = _through_blocks(chroma + 128 / 255, _table(_CHROMA, quality)) - 128 / 255  # no colour at all is the middle, exactly
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")[..., :height, :width]
     back = torch.linalg.inv(torch.tensor(_TO_YCC, dtype=torch.float64)).to(x)
     return torch.einsum("oc,nchw->nohw", back, torch.cat([luma, chroma], dim=1)).clamp(0, 1)

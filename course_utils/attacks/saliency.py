@@ -39,7 +39,7 @@ def saliency(
     free, loss = _free(allowed, x), cross_entropies if targeted else escape_losses  # either way to be lowered
 
     def part(x: Tensor, y: Tensor, free: Tensor) -> Tensor:
-        x, free, rows = x.detach().clone(), free.clone(), torch.arange(len(x), device=x.device)
+        x, free, rows = x.detach().clone(memory_format=torch.contiguous_format), free.clone(), torch.arange(len(x), device=x.device)
         for added in range(features):
             gradient, logits = input_gradient(lent, x[rows], y[rows], loss)
             if added == 0:

@@ -19,7 +19,7 @@ class Noise:
         self.sigma = sigma
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        noise = torch.randn(x.shape, generator=generator).to(x)
+        noise = torch.randn(x.shape, generator=generator, device="cpu").to(x)
         return (x + self.sigma * noise).clamp(0, 1)
 
 
@@ -37,7 +37,7 @@ class Glimpses:
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         count, _, height, side = x.shape
         expect(self.size <= min(height, side), "size", f"at most the picture's {min(height, side)} pixels", self.size)
-        top, left = (torch.randint(most - self.size + 1, (count, 1), generator=generator).to(x.device) for most in (height, side))
+        top, left = (torch.randint(most - self.size + 1, (count, 1), generator=generator, device="cpu").to(x.device) for most in (height, side))
         window = torch.arange(self.size, device=x.device)
         rows, columns = (top + window)[:, None, :, None], (left + window)[:, None, None, :]
         which = torch.arange(count, device=x.device).view(-1, 1, 1, 1), torch.arange(x.shape[1], device=x.device).view(1, -1, 1, 1)

@@ -73,14 +73,24 @@ def load(path: Path, parts: set[str]) -> dict | None:
 
 
 def random_state() -> dict:
-    """The state of every global random stream: python, numpy, torch on the CPU and on CUDA where it is in use."""
+    """The state of every global random stream: python, numpy, torch on the CPU, on CUDA where it is in use, and on Apple's GPU."""
     kind, key, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(key.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
     }
+
+
+def seed_global_streams(seed: int) -> None:
+    """Begin torch's global streams at ``seed``: those that ``random_state`` knows. (torch.manual_seed would leave one for a CUDA not yet in use.)"""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def set_random_state(state: dict) -> None:
@@ -91,6 +101,9 @@ def set_random_state(state: dict) -> None:
     torch.set_rng_state(state["torch"])
     for index, saved in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(saved, index)
+    for saved in state.get("mps", []):  # a checkpoint may come from elsewhere
+        if torch.backends.mps.is_available():
+            torch.mps.set_rng_state(saved)
 
 
 def is_main_process() -> bool:

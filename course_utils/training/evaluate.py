@@ -82,7 +82,7 @@ def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batc
     correct = 0
     with mode(model, train=False), frozen(model):
         for images, labels in zip(data.images.split(batch), data.labels.split(batch)):
-            x, y = images.to(where), labels.to(where)
+            x, y = images.to(where, copy=True), labels.to(where)  # the data set stays whole whatever is done to x
             if attack is not None:
                 x = _attacked(attack, model, x, y)
             with torch.no_grad():
@@ -100,7 +100,7 @@ def _device_of(model: Model, data: ImageSet) -> torch.device:
 
 def _attacked(attack: Attack, model: Model, x: Tensor, y: Tensor) -> Tensor:
     with torch.enable_grad():
-        found = attack(model, x.clone(), y)  # a copy: the data set stays whole whatever the attack does to it
+        found = attack(model, x.clone(), y.clone())
     name = "attack(model, x, y)"
     expect_images(found, name)
     expect(found.shape == x.shape, name, f"the shape {tuple(x.shape)}", f"the shape {tuple(found.shape)}")

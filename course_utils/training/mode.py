@@ -2,25 +2,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import get_ident
 
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 
 @contextmanager
 def mode(model: object, *, train: bool) -> Iterator[None]:
     """``model`` in train or eval mode; afterwards each of its modules in the mode it came in, also after an error.
 
-    A model that is no ``nn.Module`` has no mode and is left alone.
+    With ``train=False`` modules that a function calls are in eval mode too: ``lambda x: net((x - mean) / std)``. A frozen or
+    exported model has no mode and is left alone.
     """
-    before = [(part, part.training) for part in model.modules()] if isinstance(model, nn.Module) else []
+    parts = model.modules() if isinstance(model, nn.Module) else []
+    before = {part: part.training for part in parts if hasattr(part, "training")}
+    here = get_ident()
+
+    def at_rest(module: nn.Module, _inputs: object) -> None:
+        if get_ident() == here and getattr(module, "training", False):  # another thread may be training
+            before.setdefault(module, True)
+            module.training = False
+
+    hook = None if train else register_module_forward_pre_hook(at_rest)
     try:
-        if before:
-            model.train(train)
+        _switch(model, before, train)
         yield
     finally:
-        for part, training in before:
+        if hook is not None:
+            hook.remove()
+        _switch(model, before, before.get(model))
+        for part, training in before.items():
             part.training = training
+
+
+def _switch(model: object, parts: dict[nn.Module, bool], train: bool | None) -> None:
+    """Call ``train`` of a model of which some part is in the other mode: it may do more than to set a flag."""
+    if isinstance(model, nn.Module) and train is not None and any(part.training != train for part in parts):
+        with suppress(NotImplementedError):  # what torch.export made
+            model.train(train)
 
 
 @contextmanager
