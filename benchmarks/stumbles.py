@@ -31,6 +31,20 @@ class Viewing(Net):
         return self.net[4:](self.net[:3](x).view(-1, 256))
 
 
+class InPlace(Net):
+    """Normalises its input in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.sub_(0.5).div_(0.5))
+
+
+class Lit(Net):
+    """Has finite answers everywhere, and where a picture is black a gradient of NaN: 0 times the infinite slope of a root."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(torch.where(x > 0.04, x.sqrt(), 5 * x))
+
+
 class Case:
     """A fresh net, pictures, labels and epsilon for one try; a try changes what it is about."""
 
@@ -99,10 +113,22 @@ def random_state(case: Case) -> bool:
 
 
 def rows_by_view(case: Case) -> bool:
-    viewing = Viewing().eval()
-    viewing.load_state_dict(case.model.state_dict())
-    case.model = viewing
+    case.model = Viewing().eval()
     return bool((as_tensor(case.run()) != case.x).any())
+
+
+def in_place(case: Case) -> bool:
+    case.model, before = InPlace().eval(), case.x.clone()
+    found = as_tensor(case.run())
+    return torch.equal(case.x, before) and bool((found != before).any())
+
+
+def within_a_function(case: Case) -> bool:
+    net = case.model.train()
+    before = net.net[1].running_mean.clone()
+    case.model = lambda x: net(x)
+    case.run()
+    return torch.equal(net.net[1].running_mean, before)
 
 
 def outside_the_box(case: Case) -> None:
@@ -112,6 +138,12 @@ def outside_the_box(case: Case) -> None:
 
 def nan(case: Case) -> None:
     case.x[0, 0, 3, 3] = torch.nan
+    case.run()
+
+
+def nan_gradient(case: Case) -> None:
+    case.model = Lit().eval()
+    case.x[:, :, :9] = 0
     case.run()
 
 
@@ -139,10 +171,11 @@ KEEPS: dict[str, Callable[[Case], bool]] = {
     "works under no_grad": under_no_grad, "keeps float64": float64, "leaves the model's mode alone": mode,
     "leaves batch norm's statistics alone": statistics, "leaves parameters' gradients alone": gradients, "returns no graph": detached,
     "repeats whatever the global seed": repeats, "leaves the global random state alone": random_state,
-    "works on a model that uses .view": rows_by_view,
+    "works on a model that uses .view": rows_by_view, "works on a model that normalises in place": in_place,
+    "leaves a net inside a function alone": within_a_function,
 }
 REFUSES: dict[str, Callable[[Case], None]] = {
-    "refuses pictures outside [0, 1]": outside_the_box, "refuses NaN": nan, "refuses a label of -1": label_minus_one,
+    "refuses pictures outside [0, 1]": outside_the_box, "refuses NaN": nan, "refuses a gradient of NaN": nan_gradient, "refuses a label of -1": label_minus_one,
     "refuses one-hot labels": one_hot, "refuses labels (N, 1)": column_of_labels, "refuses a negative epsilon": negative_eps,
 }
 
