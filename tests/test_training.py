@@ -868,6 +868,21 @@ def test_evaluate_keeps_the_data_whole_whatever_model_and_attack_do_to_their_cop
     assert torch.equal(data.images, images) and torch.equal(data.labels, labels)
 
 
+def test_a_net_trained_within_an_attack_is_trained_and_one_within_a_function_rests():
+    seen = []
+
+    def trains(model, x, y):
+        other = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3))
+        other.register_forward_pre_hook(lambda module, _: seen.append(module.training))  # fit looks once in eval mode
+        fit(other, blobs(), epochs=1, batch=32)
+        return x
+
+    model = net().train()
+    before = [value.clone() for value in model.state_dict().values()]
+    evaluate(lambda x: model(x), blobs(), trains)
+    assert sum(seen) >= 3 and model.training and same(list(model.state_dict().values()), before)
+
+
 def test_evaluate_under_attack():
     model = net(0.1)
     fit(model, blobs(), epochs=20, batch=16, lr=0.01)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import runtime
-from course_utils.attacks.call import borrowed, in_batches
+from course_utils.attacks.call import borrowed, in_batches, input_gradient
+from course_utils.attacks.expectation import log_losses
 from course_utils.data.imageset import ImageSet
 from course_utils.training import fit
 from course_utils.validate import expect, expect_count, expect_images, expect_labels, expect_positive
@@ -28,10 +29,8 @@ def along_the_label(model: Model, x: Tensor, labels: Tensor, step: float = 0.1, 
     expect_labels(labels, None, len(x))
 
     def part(x: Tensor, labels: Tensor) -> Tensor:
-        x = x.detach().clone().requires_grad_()
-        logit = lent(x).gather(1, labels[:, None])
-        gradient, = torch.autograd.grad(logit.sum(), x)
-        return (x.detach() + step * gradient.sign()).clamp(0, 1)
+        gradient, _ = input_gradient(lent, x, labels, log_losses)
+        return (x.detach() - step * gradient.sign()).clamp(0, 1)
 
     with borrowed(model) as lent:
         return in_batches(part, batch, x, labels)

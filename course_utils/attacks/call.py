@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from course_utils.attacks.ball import Ball
 from course_utils.training.checkpoint import random_state, seed_global_streams, set_random_state
-from course_utils.training.mode import mode
+from course_utils.training.mode import at_rest, mode
 from course_utils.validate import expect, expect_count, expect_in_box, expect_labels
 
 Model = Callable[[Tensor], Tensor]  # (B, ...) in [0, 1] -> logits (B, K)
@@ -74,6 +74,10 @@ class Lent:
         self.model, self.channels_last = model, True
 
     def __call__(self, x: Tensor) -> Tensor:
+        with at_rest():
+            return self._ask(x)
+
+    def _ask(self, x: Tensor) -> Tensor:
         if self.channels_last and x.ndim == 4 and x.device.type == "cpu":
             try:
                 return self.model(x.clone(memory_format=torch.channels_last))

@@ -17,6 +17,7 @@ from course_utils.attacks.ball import Ball, ball_of, per_example
 from course_utils.attacks.call import (
     AttackWarning, Model, answers, borrowed, cross_entropies, expect_arguments, input_gradient, looks_like_probabilities, radius,
 )
+from course_utils.attacks.expectation import log_losses
 from course_utils.attacks.fgsm import fgsm
 from course_utils.attacks.pgd import pgd
 from course_utils.validate import expect, expect_count
@@ -121,7 +122,7 @@ class _Looking:
 
     def at_gradients(self, figures: dict[str, float]) -> Found:
         """Pictures whose gradient is 0 everywhere."""
-        flat, logit_flat = (self.without_gradient(loss) for loss in (cross_entropies, _own_logit))
+        flat, logit_flat = (self.without_gradient(loss) for loss in (cross_entropies, log_losses))
         figures["pictures without gradient"], figures["pictures without gradient of their logit"] = flat, logit_flat
         if flat >= _FEW:
             why = ("the logits are so far apart that rounding leaves the cross entropy flat; the logits themselves still have a slope, "
@@ -194,11 +195,6 @@ class _Looking:
             parts = zip(self.x.split(self.batch), self.y.split(self.batch))
             flat = torch.cat([(input_gradient(lent, part.clone(), labels.clone(), loss)[0].flatten(1) == 0).all(1) for part, labels in parts])
         return flat.double().mean().item()
-
-
-def _own_logit(logits: Tensor, y: Tensor) -> Tensor:
-    """Minus the logit of y, (B,)."""
-    return -logits.gather(1, y[:, None]).squeeze(1)
 
 
 def _percent(share: float) -> str:

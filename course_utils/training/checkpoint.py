@@ -85,7 +85,7 @@ def random_state() -> dict:
 
 
 def seed_global_streams(seed: int) -> None:
-    """Begin torch's global streams at ``seed``: those that ``random_state`` knows. (torch.manual_seed would leave one for a CUDA not yet in use.)"""
+    """Begin torch's global streams at ``seed``, on every device in use. (torch.manual_seed would also leave it for a CUDA not yet in use.)"""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from course_utils.data.imageset import ImageSet
 from course_utils.training.contracts import expect_data, expect_logits
-from course_utils.training.mode import frozen, mode
+from course_utils.training.mode import at_rest, frozen, mode
 from course_utils.validate import expect, expect_count, expect_images
 
 Model = Callable[[Tensor], Tensor]
@@ -85,7 +85,7 @@ def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batc
             x, y = images.to(where, copy=True), labels.to(where)  # the data set stays whole whatever is done to x
             if attack is not None:
                 x = _attacked(attack, model, x, y)
-            with torch.no_grad():
+            with torch.no_grad(), at_rest():
                 logits = model(x)
             expect_logits(logits, len(x), len(data.classes))
             expect(not logits.isnan().any(), "model", "logits without NaN", "NaN")
@@ -100,7 +100,7 @@ def _device_of(model: Model, data: ImageSet) -> torch.device:
 
 def _attacked(attack: Attack, model: Model, x: Tensor, y: Tensor) -> Tensor:
     with torch.enable_grad():
-        found = attack(model, x.clone(), y.clone())
+        found = attack(model, x, y.clone())
     name = "attack(model, x, y)"
     expect_images(found, name)
     expect(found.shape == x.shape, name, f"the shape {tuple(x.shape)}", f"the shape {tuple(found.shape)}")

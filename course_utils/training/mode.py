@@ -13,25 +13,14 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 def mode(model: object, *, train: bool) -> Iterator[None]:
     """``model`` in train or eval mode; afterwards each of its modules in the mode it came in, also after an error.
 
-    With ``train=False`` modules that a function calls are in eval mode too: ``lambda x: net((x - mean) / std)``. A frozen or
-    exported model has no mode and is left alone.
+    A function, and a frozen or exported model, have no mode and are left alone; for modules within a function see ``at_rest``.
     """
     parts = model.modules() if isinstance(model, nn.Module) else []
     before = {part: part.training for part in parts if hasattr(part, "training")}
-    here = get_ident()
-
-    def at_rest(module: nn.Module, _inputs: object) -> None:
-        if get_ident() == here and getattr(module, "training", False):  # another thread may be training
-            before.setdefault(module, True)
-            module.training = False
-
-    hook = None if train else register_module_forward_pre_hook(at_rest)
     try:
         _switch(model, before, train)
         yield
     finally:
-        if hook is not None:
-            hook.remove()
         _switch(model, before, before.get(model))
         for part, training in before.items():
             part.training = training
@@ -42,6 +31,28 @@ def _switch(model: object, parts: dict[nn.Module, bool], train: bool | None) -> 
     if isinstance(model, nn.Module) and train is not None and any(part.training != train for part in parts):
         with suppress(NotImplementedError):  # what torch.export made
             model.train(train)
+
+
+@contextmanager
+def at_rest() -> Iterator[None]:
+    """Every module that is called meanwhile is in eval mode, those within a function too: ``lambda x: net((x - mean) / std)``.
+
+    Meant for one call of a model: a training begun meanwhile would be without dropout.
+    """
+    woken, here = [], get_ident()
+
+    def rest(module: nn.Module, _inputs: object) -> None:
+        if get_ident() == here and getattr(module, "training", False):  # another thread may be training
+            woken.append(module)
+            module.training = False
+
+    hook = register_module_forward_pre_hook(rest)
+    try:
+        yield
+    finally:
+        hook.remove()
+        for module in woken:
+            module.training = True
 
 
 @contextmanager
