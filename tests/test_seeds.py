@@ -14,10 +14,10 @@ FIRST = "from course_utils.claims import at_least, at_most, check\nfrom course_u
 
 
 def notebook_file(folder: Path, *cells: str, stored: str = "") -> Path:
-    """A notebook of code ``cells``; the last one's stored text is ``stored``, and one more cell holds a solution."""
+    """A notebook of code ``cells``, the second last of which stored the text ``stored``; one more cell holds a solution."""
     v4 = nbformat.v4
     code = [v4.new_code_cell(source) for source in cells]
-    code[-1].outputs = [v4.new_output("stream", name="stdout", text=stored)]
+    code[-2].outputs = [v4.new_output("stream", name="stdout", text=stored)]
     notebook = v4.new_notebook(cells=[*code, v4.new_code_cell("1 / 0", metadata={"tags": ["solution"]})])
     nbformat.write(notebook, folder / "01_demo.ipynb")
     return folder / "01_demo.ipynb"
@@ -44,8 +44,8 @@ def test_other_seeds_are_refused(text):
 
 
 def test_every_seed_is_run_once_and_the_table_tells_claims_errors_and_words(tmp_path, capsys):
-    cells = FIRST, "number = runtime.base_seed()\nassert number != 6, 'not six'", "# NBVAL_CHECK_OUTPUT\n" + \
-        'print(f"{number} falls" if number < 3 else "grows")\n' + PARTS.format("number / 10")
+    cells = FIRST, "number = runtime.base_seed()\nassert number != 6, 'not six'", \
+        '# NBVAL_CHECK_OUTPUT\nprint(f"{number} falls" if number < 3 else "grows")', PARTS.format("number / 10")
     path = notebook_file(tmp_path, *cells, stored="0 falls\n")
     assert seeds.main([str(path), "--seeds", "2,6"]) == 1
     out = capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_one_claim_alone_takes_only_the_cells_it_needs(tmp_path, capsys):
 
 
 def test_a_run_that_dies_is_named_and_leaves_nothing_behind(tmp_path, capsys):
-    path = notebook_file(tmp_path, "import os\nos._exit(3)")
+    path = notebook_file(tmp_path, "import os", "os._exit(3)")
     assert seeds.main([str(path), "--seeds", "0"]) == 1
     assert "01_demo seed 0: FAILED to run" in capsys.readouterr().out
     assert not list((tmp_path / "build" / "seeds" / "01_demo").glob("*"))
