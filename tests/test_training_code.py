@@ -85,11 +85,13 @@ def test_closures_and_defaults_count():
     def made(weight, factor):
         def loss(model, x, y, sign=factor):
             return sign * weight * F.cross_entropy(model(x), y)
+
         return loss
 
     assert changed(made(1, 1), made(1, 1)) == ""
+    assert "config.loss.0: saved 1, now 2" in changed(functools.partial(F.relu, 1), functools.partial(F.relu, 2))
     assert "config.loss.weight: saved 1, now 2" in changed(made(1, 1), made(2, 1))
-    assert "config.loss.0: saved 1, now 2" in changed(made(1, 1), made(1, 2))
+    assert "config.loss.sign: saved 1, now 2" in changed(made(1, 1), made(1, 2))
 
 
 @pytest.mark.parametrize(("text", "before", "after"), [

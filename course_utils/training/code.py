@@ -43,7 +43,7 @@ def walk(name: str, thing: object) -> Iterator[tuple[str, object]]:
         if not atom(thing):
             seen[id(thing)] = thing  # kept, so that no other object gets its number
         yield path, thing
-        todo += [(f"{path}.{part}" if part else path, value) for part, value in _parts(thing)]
+        todo += [(path if part == "" else f"{path}.{part}", value) for part, value in _parts(thing)]
 
 
 def nets_in(thing: object) -> list[nn.Module]:
@@ -181,7 +181,9 @@ def _named_by(function: types.FunctionType) -> list[tuple[str, object]]:
                 changed.add(path[0])
             found[reached] = value
     kept = [(".".join(path), value) for path, value in found.items() if path[0] not in changed and not set_on & set(path[1:])]
-    return kept + list(enumerate(function.__defaults__ or ())) + list((function.__kwdefaults__ or {}).items())
+    with_default = function.__code__.co_varnames[: function.__code__.co_argcount][::-1]
+    defaults = list(zip(with_default, (function.__defaults__ or ())[::-1])) + list((function.__kwdefaults__ or {}).items())
+    return kept + defaults
 
 
 def _is_change(methods: tuple[str, ...]) -> bool:
