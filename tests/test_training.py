@@ -90,9 +90,11 @@ def child(*arguments: object) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *map(str, arguments)], env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def expect_success(process: subprocess.Popen) -> None:
+def expect_success(process: subprocess.Popen) -> str:
+    """Wait for its end; what it wrote to stderr."""
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
+    return errors
 
 
 # --- interrupted, and run again ---------------------------------------------------------------------------
@@ -774,7 +776,8 @@ def expect_as_in_one_process(out: Path) -> None:
 def test_two_processes_of_torchrun(tmp_path):
     out = tmp_path / "out.pt"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
-    expect_success(child(*launcher, SCRIPT, "processes", out))
+    errors = expect_success(child(*launcher, SCRIPT, "processes", out))
+    assert "broadcast_buffers" not in errors and "FutureWarning" not in errors
     expect_as_in_one_process(out)
 
 

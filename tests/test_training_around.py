@@ -252,7 +252,7 @@ def test_the_stop_button_is_not_hidden_by_a_folder_of_somebody_else(monkeypatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", stop)
-    with forbidden(monkeypatch, (Path, "unlink")), pytest.raises(KeyboardInterrupt):
+    with forbidden(monkeypatch, (Path, "unlink")), pytest.warns(UserWarning, match="could not be removed"), pytest.raises(KeyboardInterrupt):
         Run().train()
 
 

@@ -146,9 +146,14 @@ def _attributes(thing: object) -> list[tuple[str, object]]:
 
 
 def _body(kind: type) -> list[tuple[str, object]]:
-    """Methods, plain class attributes and bases. Python's own notes on a class (__doc__, __firstlineno__, …) don't count."""
+    """Methods, plain class attributes and bases. Python's own notes on a class (__doc__, __firstlineno__, …) don't count.
+
+    Nor does how a net is built: its layers count.
+    """
     methods = (types.FunctionType, staticmethod, classmethod, property)
-    counts = [(name, value) for name, value in vars(kind).items() if isinstance(value, methods) or not name.startswith("__")]
+    left_out = _BEGINS if issubclass(kind, nn.Module) else ()
+    counts = [(name, value) for name, value in vars(kind).items()
+              if name not in left_out and (isinstance(value, methods) or not name.startswith("__"))]
     return counts + [(base.__name__, base) for base in kind.__bases__ if base is not object]
 
 
@@ -180,7 +185,8 @@ def _named_by(function: types.FunctionType) -> list[tuple[str, object]]:
             if isinstance(value, (list, dict, set, deque, Tensor)) and _is_change(path[len(reached):]):
                 changed.add(path[0])
             found[reached] = value
-    kept = [(".".join(path), value) for path, value in found.items() if path[0] not in changed and not set_on & set(path[1:])]
+    kept = [(".".join(path), value) for path, value in sorted(found.items(), key=lambda one: one[0])
+            if path[0] not in changed and not set_on & set(path[1:])]
     with_default = function.__code__.co_varnames[: function.__code__.co_argcount][::-1]
     defaults = list(zip(with_default, (function.__defaults__ or ())[::-1])) + list((function.__kwdefaults__ or {}).items())
     return kept + defaults

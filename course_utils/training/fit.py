@@ -176,6 +176,9 @@ def _name_from(steps: int, config: dict, keep: dict) -> str:
 
 def _warn_of_other_pythons(begin: str) -> None:
     """One line where such a training was interrupted in another Python: it can't go on here."""
-    there = [path.name for path in checkpoint.checkpoint_path(begin).parent.glob(f"{begin}-*.pt")]
+    try:
+        there = [path.name for path in checkpoint.checkpoint_path(begin).parent.glob(f"{begin}-*.pt")]
+    except OSError:  # a folder of somebody else
+        return
     if others := [name for name in there if not name.startswith(f"{begin}-{code.PYTHON}-")]:
         code.warn_of_other_python("fit", others[0])
