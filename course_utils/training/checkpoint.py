@@ -50,7 +50,7 @@ def save(path: Path, state: dict, *, proven: bool = False) -> None:
     """
     packed = _packed(state)
     if not proven:
-        expect_readable(packed)
+        _expect_readable(packed)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -67,7 +67,7 @@ def save(path: Path, state: dict, *, proven: bool = False) -> None:
 
 def expect_savable(state: object) -> None:
     """Raise Unreadable unless ``state`` can be written and read back. Its tensors stay where they are: none is copied."""
-    expect_readable(_packed(state, _without_values))
+    _expect_readable(_packed(state, _without_values))
 
 
 def _packed(state: object, *changes: Callable[[object], object]) -> memoryview:
@@ -81,7 +81,7 @@ def _packed(state: object, *changes: Callable[[object], object]) -> memoryview:
     return packed.getbuffer()
 
 
-def expect_readable(packed: bytes | memoryview) -> None:
+def _expect_readable(packed: bytes | memoryview) -> None:
     """Raise Unreadable unless ``_read`` reads ``packed``."""
     try:
         _read(packed)
@@ -121,7 +121,8 @@ def _with_numpy(part: object) -> object:
 
 
 def _without_values(part: object) -> object:
-    return torch.empty(0, dtype=part.dtype, device="cpu") if type(part) in (Tensor, nn.Parameter) else part
+    plain = type(part) in (Tensor, nn.Parameter) and not part.is_quantized
+    return torch.empty(0, dtype=part.dtype, device="cpu") if plain else part
 
 
 def load(path: Path, parts: set[str], kind: str = "checkpoint", then: str = "it is removed, training starts anew") -> dict | None:
