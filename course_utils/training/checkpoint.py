@@ -66,7 +66,7 @@ def save(path: Path, state: dict, *, proven: bool = False) -> None:
 
 
 def expect_savable(state: object) -> None:
-    """Raise Unreadable unless ``state`` can be written and read back. Its tensors stay where they are: none is copied."""
+    """Raise Unreadable unless ``state`` can be written and read back. No tensor of it is copied or waited for."""
     _expect_readable(_packed(state, _without_values))
 
 
@@ -95,7 +95,7 @@ def _read(packed: bytes | memoryview) -> object:
 
 
 def _changed(state: object, change: Callable[[object], object]) -> object:
-    """``state`` with ``change`` made to everything in its containers; those in which nothing changes are the same objects."""
+    """``state`` with ``change`` made to everything in its containers; those without a change are the same objects."""
     state = change(state)
     if type(state) in (dict, OrderedDict):
         parts = [(_changed(key, change), _changed(value, change)) for key, value in state.items()]
@@ -125,11 +125,13 @@ def _without_values(part: object) -> object:
     return torch.empty(0, dtype=part.dtype, device="cpu") if plain else part
 
 
-def load(path: Path, parts: set[str], kind: str = "checkpoint", then: str = "it is removed, training starts anew") -> dict | None:
+def load(
+    path: Path, parts: set[str], kind: str = "checkpoint", then: str = "it is removed, training starts anew"
+) -> dict | None:
     """Read a dict with the keys ``parts`` that ``save`` wrote, every tensor on the CPU.
 
-    None where there is no file, or only a damaged one. Warns about a damaged file, by name: what ``kind`` of file it is,
-    and what is done ``then``. Raises OSError for a file that can't be read at all.
+    None where there is no file, or only a damaged one. Warns about a damaged file, by name: what ``kind`` of file
+    it is, and what is done ``then``. Raises OSError for a file that can't be read at all.
     """
     try:
         packed = path.read_bytes()
@@ -191,9 +193,9 @@ def set_random_state(state: dict) -> None:
 
 
 def set_random_state_of(state: dict, rank: int) -> None:
-    """Go on from the first process's ``random_state``: the first as if nothing had been, the others with streams of their own.
+    """Go on from the first process's ``random_state``: itself as if nothing had been, the others with streams of their own.
 
-    Nobody saved theirs. They begin at a seed made of the first one's state and their ``rank``: all the same would mean
+    Nobody saved those. They begin at a seed made of the first one's state and their ``rank``: all the same would mean
     the same dropout everywhere.
     """
     set_random_state(state)

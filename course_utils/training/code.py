@@ -1,4 +1,4 @@
-"""What a function is made of: its code, and all that it names, so that an edited one can be told from the one before."""
+"""What a function is made of: its code, and all that it names, so that an edited one can be told from an older one."""
 from __future__ import annotations
 
 import dataclasses
@@ -22,7 +22,8 @@ PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"  # each has bytecode of 
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 _CLOSURES = ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
-_CHANGES = ("append", "appendleft", "extend", "insert", "add", "update", "setdefault", "pop", "popleft", "remove", "clear")
+_CHANGES = ("append", "appendleft", "extend", "insert", "add", "update", "setdefault", "pop", "popleft", "remove",
+            "clear")
 _BEGINS = ("__init__", "__post_init__", "__new__")  # what these store is a setting, what other methods store a state
 
 
@@ -30,10 +31,10 @@ _BEGINS = ("__init__", "__post_init__", "__new__")  # what these store is a sett
 def walk(name: str, thing: object) -> Iterator[tuple[str, object]]:
     """``thing`` and all that it is made of, by path: ('loss', f), ('loss.WEIGHT', 0.1), ('loss.helper', g), …
 
-    That are the globals and closures of a function, down to what the dotted name leads to (``S.rate``), its defaults, what
-    partial and methods hold, the entries of containers, the methods and attributes of objects whose class isn't a library's.
-    Of a library's function only the closure is entered, of its objects nothing. What a function or method changes itself
-    (a counter, a list that it appends to) is left out.
+    That are the globals and closures of a function, down to what the dotted name leads to (``S.rate``), its defaults,
+    what partial and methods hold, the entries of containers, the methods and attributes of objects whose class isn't a
+    library's. Of a library's function only the closure is entered, of its objects nothing. What a function or method
+    changes itself (a counter, a list that it appends to) is left out.
     """
     todo, seen = [(name, thing)], {}
     while todo:
@@ -57,7 +58,7 @@ def atom(thing: object) -> bool:
 
 
 def digest(code: types.CodeType) -> str:
-    """'code 3.11 ' and 12 hex digits, which change with instructions, names and constants, not with place or docstring."""
+    """'code 3.11 ' and 12 hex digits that change with instructions, names and constants, not with place or docstring."""
     return f"{_CODE} {PYTHON} {hashlib.sha256(_text(code).encode()).hexdigest()[:12]}"
 
 
@@ -73,8 +74,8 @@ def from_other_python(text: str) -> bool:
 
 def warn_of_other_python(training: str, path: object) -> None:
     """Say in one line why the ``training`` doesn't go on from the checkpoint at ``path``."""
-    warnings.warn(f"{training}: the checkpoint {path} is of another Python than {PYTHON}, which compiles functions otherwise: "
-                  "nobody can say whether they changed. Training starts anew.")
+    warnings.warn(f"{training}: the checkpoint {path} is of another Python than {PYTHON}, which compiles functions "
+                  "otherwise: nobody can say whether they changed. Training starts anew.")
 
 
 def from_library(thing: object) -> bool:
@@ -140,15 +141,15 @@ def _is_open(thing: object) -> bool:
 def _attributes(thing: object) -> list[tuple[str, object]]:
     kind = type(thing)
     methods = [method for base in kind.__mro__ if not from_library(base) for method in vars(base).values()]
-    working = [method for method in methods if isinstance(method, types.FunctionType) and method.__name__ not in _BEGINS]
-    changed = {name for method in working for name in _stored(method, "STORE_ATTR")}
+    changed = {name for method in methods if isinstance(method, types.FunctionType) and method.__name__ not in _BEGINS
+               for name in _stored(method, "STORE_ATTR")}
     return [(kind.__name__, kind), *((name, value) for name, value in vars(thing).items() if name not in changed)]
 
 
 def _body(kind: type) -> list[tuple[str, object]]:
-    """Methods, plain class attributes and bases. Python's own notes on a class (__doc__, __firstlineno__, …) don't count.
+    """Methods, plain class attributes and bases.
 
-    Nor does how a net is built: its layers count.
+    Python's own notes on a class (__doc__, __firstlineno__, …) don't count, nor how a net is built: its layers do.
     """
     methods = (types.FunctionType, staticmethod, classmethod, property)
     left_out = _BEGINS if issubclass(kind, nn.Module) else ()
@@ -188,12 +189,12 @@ def _named_by(function: types.FunctionType) -> list[tuple[str, object]]:
     kept = [(".".join(path), value) for path, value in sorted(found.items(), key=lambda one: one[0])
             if path[0] not in changed and not set_on & set(path[1:])]
     with_default = function.__code__.co_varnames[: function.__code__.co_argcount][::-1]
-    defaults = list(zip(with_default, (function.__defaults__ or ())[::-1])) + list((function.__kwdefaults__ or {}).items())
-    return kept + defaults
+    defaults = dict(zip(with_default, (function.__defaults__ or ())[::-1])) | (function.__kwdefaults__ or {})
+    return kept + list(defaults.items())
 
 
 def _is_change(methods: tuple[str, ...]) -> bool:
-    """Whether the first of the names is a method that changes what it is called on: ``append``, ``add_`` of a tensor."""
+    """Whether the first name is a method that changes what it is called on: ``append``, ``add_`` of a tensor."""
     return bool(methods) and (methods[0] in _CHANGES or methods[0].endswith("_") and not methods[0].startswith("_"))
 
 
@@ -231,5 +232,6 @@ def _paths(function: types.FunctionType) -> list[tuple[bool, tuple[str, ...]]]:
 
 
 def _stored(function: types.FunctionType, *stores: str) -> set[str]:
-    """The names that the function, or a function within it, gives a new value to by one of the instructions ``stores``."""
-    return {step.argval for code in _codes(function.__code__) for step in dis.get_instructions(code) if step.opname in stores}
+    """The names that the function, or one within it, gives a new value to by one of the instructions ``stores``."""
+    steps = (step for code in _codes(function.__code__) for step in dis.get_instructions(code))
+    return {step.argval for step in steps if step.opname in stores}

@@ -69,8 +69,8 @@ def fit(
     seed              of the order of the pictures; COURSE_SEED when None. Dropout and random attacks draw
                       from torch's global stream: seed it before building the model
     name              of the checkpoint. When None it is made from all settings (of loss and optimizer: their
-                      code and what they name), the data and the weights at the start: a cell that seeds and builds its model, interrupted and run again,
-                      goes on where it stopped. A name of yours goes on from its checkpoint whatever the
+                      code and what they name), the data and the weights at the start: a cell that seeds and
+                      builds its model, interrupted and run again, goes on where it stopped. A name of yours goes on from its checkpoint whatever the
                       weights are, and refuses one of other settings
     device            runtime.device() when None
     mixed_precision   bfloat16 in the forward pass: None for on where a GPU is made for it, off elsewhere
@@ -100,7 +100,8 @@ def fit(
     opt = adam(trained, lr) if optimizer is None else optimizer(trained)
     order = EpochOrder(len(data), batch, seed, processes.device)
     precision = "bfloat16" if half else "float32"
-    config = dict(data=fingerprint, loss=loss, optimizer=optimizer, epochs=epochs, batch=batch, seed=seed, precision=precision)
+    config = dict(data=fingerprint, loss=loss, optimizer=optimizer, epochs=epochs, batch=batch)
+    config |= dict(seed=seed, precision=precision)
     keep = dict(model=model, optimizer=opt)
     steps = epochs * order.steps_per_epoch
     name = _name_from(steps, config, keep) if name is None else name
@@ -109,7 +110,7 @@ def fit(
         prepared, share = processes.prepare(model), processes.share(batch)
         for step in run:
             chosen = order.batch(step)[share]
-            # Without its cache: weights that a pass without gradient has cast had none in the next (pytorch issues 105211, 112583).
+            # No cache: weights cast in a pass without gradient had none in the next (pytorch issues 105211, 112583).
             with torch.autocast(processes.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
                 value = loss(prepared, data.images[chosen], data.labels[chosen])
             _descend(value, opt)

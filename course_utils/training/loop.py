@@ -181,16 +181,17 @@ class loop:  # lower case, as range is: it stands in a for statement
             warnings.warn(f"{self.name}: no checkpoint could be written ({reason}); {older}. Training goes on.")
         except checkpoint.Unreadable as reason:
             self._writes = False
-            warnings.warn(f"{self.name}: a checkpoint could not be read back ({reason}), so none is written; {older}. Training goes on.")
+            warnings.warn(f"{self.name}: a checkpoint could not be read back ({reason}), so none is written; {older}. "
+                          "Training goes on.")
 
     def _can_be_kept(self) -> bool:
-        """Whether the state of every kept object can be read back from a file, as far as it has one yet. Warns by name."""
+        """Whether the state of every kept object, as far as it has one yet, can be read back from a file. Warns by name."""
         for name, thing in self._keep.items():
             try:
                 checkpoint.expect_savable(_state_of(thing))
             except checkpoint.Unreadable as reason:
-                warnings.warn(f"{self.name}: the state of keep[{name!r}] ({type(thing).__name__}) could not be read back from a "
-                              f"checkpoint ({reason}). None is written: this training can't be resumed.")
+                warnings.warn(f"{self.name}: the state of keep[{name!r}] ({type(thing).__name__}) could not be read back "
+                              f"from a checkpoint ({reason}). None is written: this training can't be resumed.")
                 return False
         return True
 
@@ -199,7 +200,8 @@ class loop:  # lower case, as range is: it stands in a for statement
             return checkpoint.load(self.path, {"settings", "done", "kept", "history", "random"})
         except OSError as reason:
             self._foreign = True
-            warnings.warn(f"{self.name}: the checkpoint {self.path} can't be read ({reason}). Training starts anew and writes none.")
+            warnings.warn(f"{self.name}: the checkpoint {self.path} can't be read ({reason}). Training starts anew and "
+                          "writes none.")
             return None
 
     def _resume(self) -> int:

@@ -13,9 +13,9 @@ _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def rank_and_count() -> tuple[int, int]:
-    """The number of this process, and how many train together: 0 and 1 unless torchrun or notebook_launcher started several.
+    """The number of this process, and how many train together.
 
-    A variable of theirs that was left over in the environment says nothing: they set all of them.
+    0 and 1 unless torchrun or notebook_launcher started several. A variable of theirs that was left over in the environment says nothing: they set all of them.
     """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
@@ -39,15 +39,16 @@ class Processes:
 
             self._accelerator = Accelerator(cpu=device.type == "cpu")
             self.device, found = self._accelerator.device, self._accelerator.num_processes
-            expect(found == self.count, "processes", f"{self.count} that Accelerate knows of (LOCAL_RANK, WORLD_SIZE set)", found)
+            wanted = f"{self.count} that Accelerate knows of (LOCAL_RANK, WORLD_SIZE set)"
+            expect(found == self.count, "processes", wanted, found)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """``model`` itself in one process; in several, a wrapper that averages its gradients over them."""
         if self._accelerator is None:
             return model
         wrapped = self._accelerator.prepare(model)
-        # Buffers copied before every forward pass would spoil a loss with several passes (seen with torch 2.11). Set here,
-        # as torch 2.14 warns of the argument of this name, and what replaces it is unknown to older ones.
+        # Buffers copied before every forward pass would spoil a loss with several passes (seen with torch 2.11). Set
+        # here, as torch 2.14 warns of the argument of this name, and what replaces it is unknown to older ones.
         wrapped.broadcast_buffers = False
         return wrapped
 

@@ -55,9 +55,10 @@ def _describe_value(value: object) -> str | None:
         return repr(value.item())
     if isinstance(value, (set, frozenset)):  # their order changes from session to session
         return repr(sorted(map(repr, value))) if all(map(code.atom, value)) else type(value).__name__
-    if isinstance(value, (list, tuple, dict)) and all(map(code.atom, value.values() if isinstance(value, dict) else value)):
+    entries = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+    if all(map(code.atom, entries)):
         return text_of(value)
-    if code.atom(value) or isinstance(value, (torch.device, torch.dtype, range, slice)):
+    if isinstance(value, (torch.device, torch.dtype, range, slice)):
         return repr(value)
     if isinstance(value, ModuleType):
         return value.__name__
@@ -86,7 +87,8 @@ def _describe_code(name: str, thing: object) -> dict[str, str]:
             text |= _describe_net(path, part)
         elif (value := _describe_value(part)) is not None:
             key = f"{path}()" if code.is_digest(value) else path
-            text[key] = value if len(value) < 200 else f"{value[:60]}… {hashlib.sha256(value.encode()).hexdigest()[:12]}"
+            mark = hashlib.sha256(value.encode()).hexdigest()[:12]
+            text[key] = value if len(value) < 200 else f"{value[:60]}… {mark}"
     return text
 
 
@@ -125,7 +127,8 @@ def describe(steps: int, config: dict, keep: dict) -> dict[str, str]:
     expect(isinstance(config, dict), "config", "a dict of settings by name", repr(config))
     for key, value in config.items():
         usable = plain(value) or callable(value)
-        expect(usable, f"config[{key!r}]", "a number, text, a function, or a list, tuple or dict of numbers and text", repr(value))
+        wanted = "a number, text, a function, or a list, tuple or dict of numbers and text"
+        expect(usable, f"config[{key!r}]", wanted, repr(value))
         shown = {f"config.{key}": repr(text_of(value) if callable(value) else value)}
         text |= shown | (_describe_code(f"config.{key}", value) if callable(value) else {}) | shown
     for name, thing in keep.items():
@@ -138,16 +141,16 @@ def differences(saved: dict[str, str], now: dict[str, str]) -> str:
 
     Code from another Python can't be compared and is left out: see ``from_other_python``.
     """
-    names = [name for name in {**saved, **now} if saved.get(name) != now.get(name) and not code.from_other_python(saved.get(name, ""))]
+    names = [name for name in {**saved, **now}
+             if saved.get(name) != now.get(name) and not code.from_other_python(saved.get(name, ""))]
     listed = [_difference(name, saved.get(name, "nothing"), now.get(name, "nothing")) for name in names[:6]]
     more = [f"and {len(names) - 6} more"] if len(names) > 6 else []
     return "; ".join(listed + more)
 
 
 def _difference(name: str, saved: str, now: str) -> str:
-    if code.is_digest(saved) or code.is_digest(now):
-        how = "its code changed" if code.is_digest(saved) and code.is_digest(now) else "new" if code.is_digest(now) else "gone"
-        return f"{name.removesuffix('()')}: {how}"
+    if code.is_digest(saved) and code.is_digest(now):
+        return f"{name.removesuffix('()')}: its code changed"
     return f"{name}: saved {textwrap.shorten(saved, 80)}, now {textwrap.shorten(now, 80)}"
 
 
