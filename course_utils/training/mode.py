@@ -56,9 +56,9 @@ def at_rest() -> Iterator[None]:
 
 
 @contextmanager
-def frozen(model: object) -> Iterator[None]:
-    """The parameters of ``model`` gather no gradients; afterwards they do as before, also after an error."""
-    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+def frozen(*nets: nn.Module) -> Iterator[None]:
+    """The parameters of ``nets`` gather no gradients; afterwards they do as before, also after an error."""
+    parameters = [parameter for net in nets for parameter in net.parameters()]
     before = [parameter.requires_grad for parameter in parameters]
     try:
         for parameter in parameters:
