@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from course_utils.gan.call import ask, critic_output
 from course_utils.gan.losses import LEAST_SQUARES, GANLoss
 from course_utils.gan.step import frozen
 from course_utils.validate import expect, expect_count
@@ -75,10 +76,11 @@ def cycle_objective(nets: CycleNets, a: Tensor, b: Tensor, weight: float, loss: 
     means the same, 10 there.)
     """
     expect(weight >= 0, "weight", "a number of at least 0", weight)
-    fake_b, fake_a = nets.to_b(a), nets.to_a(b)
-    value = loss.for_generator(nets.critic_b(fake_b)) + loss.for_generator(nets.critic_a(fake_a))
+    fake_b, fake_a = ask(nets.to_b, a), ask(nets.to_a, b)
+    value = loss.for_generator(critic_output(nets.critic_b, fake_b)) + loss.for_generator(critic_output(nets.critic_a, fake_a))
     if weight:
-        value = value + weight * ((nets.to_a(fake_b) - a).abs().mean() + (nets.to_b(fake_a) - b).abs().mean())
+        there_and_back = (ask(nets.to_a, fake_b) - a).abs().mean() + (ask(nets.to_b, fake_a) - b).abs().mean()
+        value = value + weight * there_and_back
     return value, fake_a, fake_b
 
 
@@ -97,7 +99,8 @@ def cycle_step(
         value.backward()
     opt_g.step()
     older_a, older_b = pools[0].exchange(fake_a), pools[1].exchange(fake_b)
-    d_loss = (loss.for_critic(nets.critic_a(a), nets.critic_a(older_a)) + loss.for_critic(nets.critic_b(b), nets.critic_b(older_b))) / 2
+    judged = ((nets.critic_a, a, older_a), (nets.critic_b, b, older_b))
+    d_loss = sum(loss.for_critic(critic_output(D, real), critic_output(D, fake)) for D, real, fake in judged) / 2
     opt_d.zero_grad()
     d_loss.backward()
     opt_d.step()

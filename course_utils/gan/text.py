@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from course_utils.gan.call import ask, critic_output, in_rows
 from course_utils.gan.losses import NON_SATURATING, GANLoss
 from course_utils.gan.step import frozen
 from course_utils.validate import expect, expect_choice
@@ -70,16 +71,17 @@ def text_step(
     ``right`` (B, L) are their captions as numbers of words, ``wrong`` (M, B, L) M captions for each that don't fit, or None.
     ``opt_d`` updates the critic D and the encoder E, which so learns what tells texts apart; G reads the codes as they are.
     """
-    code = E(right)
-    fake = G(z, code.detach())
-    seen = D.look(x)
-    on_wrong = None if wrong is None else torch.stack([D.match(seen, E(one)) for one in wrong])
-    d_loss = cls_loss(D.match(seen, code), on_wrong, D(fake.detach(), code), loss)
+    code = ask(E, right)
+    fake = ask(G, z, code.detach())
+    seen = ask(D.look, x)
+    match = lambda code: in_rows(D.match(seen, code), x)  # noqa: E731
+    on_wrong = None if wrong is None else torch.stack([match(ask(E, one)) for one in wrong])
+    d_loss = cls_loss(match(code), on_wrong, critic_output(D, fake.detach(), code), loss)
     opt_d.zero_grad()
     d_loss.backward()
     opt_d.step()
     with frozen(D):
-        g_loss = loss.for_generator(D(fake, code.detach()))
+        g_loss = loss.for_generator(critic_output(D, fake, code.detach()))
         opt_g.zero_grad()
         g_loss.backward()
     opt_g.step()
