@@ -17,7 +17,8 @@ class Pool:
 
     While there is room, every picture is kept and handed on. Once it is full, each picture is, with chance 1/2, handed on as it
     is, or exchanged for one from the pool, in which it takes that one's place. Chance comes from torch's global stream on the
-    CPU. ``loop`` can keep it: it has state_dict and load_state_dict.
+    CPU, so nothing waits for a GPU. What is kept lies on the device of the pictures that come in. ``loop`` can keep it: it has
+    state_dict and load_state_dict.
     """
 
     def __init__(self, size: int = 50) -> None:
@@ -31,12 +32,13 @@ class Pool:
     @torch.no_grad()
     def exchange(self, pictures: Tensor) -> Tensor:
         """As many pictures as came in (B, C, H, W), some of them older."""
+        self._kept = [kept.to(pictures.device) for kept in self._kept]  # a checkpoint may bring them back on the CPU
         handed_on = []
         for picture in pictures.detach():
             if len(self._kept) < self.size:
                 self._kept.append(picture.clone())
-            elif torch.rand(()) < 0.5:
-                place = int(torch.randint(self.size, ()))
+            elif torch.rand((), device="cpu") < 0.5:
+                place = int(torch.randint(self.size, (), device="cpu"))
                 picture, self._kept[place] = self._kept[place], picture.clone()
             handed_on.append(picture)
         return torch.stack(handed_on)
