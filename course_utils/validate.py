@@ -56,15 +56,20 @@ def expect_images(images: object, name: str = "images") -> None:
     _expect_unit(images, name)
 
 
+def expect_label_form(labels: object, count: int, name: str = "labels") -> None:
+    """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,). No value is read: that would wait for a GPU."""
+    tensor = isinstance(labels, Tensor)
+    expect(tensor, name, "a torch.Tensor of class numbers", type(labels).__name__)
+    expect(labels.dtype == torch.int64, name, "dtype torch.int64", labels.dtype)
+    expect(labels.shape == (count,), name, f"the shape ({count},)", f"the shape {tuple(labels.shape)}")
+
+
 def expect_labels(labels: object, classes: int | None, count: int, name: str = "labels") -> None:
     """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,) with values 0 … classes-1.
 
     With ``classes`` None, while nobody knows how many there are, any number of at least 0 will do.
     """
-    tensor = isinstance(labels, Tensor)
-    expect(tensor, name, "a torch.Tensor of class numbers", type(labels).__name__)
-    expect(labels.dtype == torch.int64, name, "dtype torch.int64", labels.dtype)
-    expect(labels.shape == (count,), name, f"the shape ({count},)", f"the shape {tuple(labels.shape)}")
+    expect_label_form(labels, count, name)
     if labels.numel():
         low, high = labels.min().item(), labels.max().item()
         if classes is None:
