@@ -89,13 +89,13 @@ def test_blur_is_a_gaussian_of_its_own_width_for_each_picture():
     x = torch.zeros(3, 2, 31, 31, dtype=DOUBLE)
     x[:, :, 15, 15] = 1
     sigma = torch.tensor([0.0, 1.0, 2.5], dtype=DOUBLE)
-    seen, place = _blurred(x, sigma), torch.arange(31, dtype=DOUBLE) - 15
+    seen, place = _blurred(x, sigma, 2.5), torch.arange(31, dtype=DOUBLE) - 15
     torch.testing.assert_close(seen.sum((2, 3)), torch.ones(3, 2, dtype=DOUBLE))
     spread = (seen.sum(2) * place.square()).sum(2).sqrt()
     torch.testing.assert_close(spread, sigma[:, None].expand(3, 2), rtol=0.03, atol=1e-6)
     torch.testing.assert_close(seen, seen.transpose(2, 3))
     flat = torch.full((1, 1, 9, 9), 0.4, dtype=DOUBLE)
-    torch.testing.assert_close(_blurred(flat, torch.tensor([2.0], dtype=DOUBLE)), flat)
+    torch.testing.assert_close(_blurred(flat, torch.tensor([2.0], dtype=DOUBLE), 2.0), flat)
 
 
 def test_noise_is_normal_and_of_up_to_its_size():
