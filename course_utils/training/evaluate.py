@@ -85,7 +85,7 @@ def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batc
     correct = 0
     with mode(model, train=False), frozen(*nets):
         for images, labels in zip(data.images.split(batch), data.labels.split(batch)):
-            x, y = images.to(where, copy=True), labels.to(where)  # the data set stays whole whatever is done to x
+            x, y = images.detach().to(where, copy=True), labels.to(where)  # the data set stays whole whatever is done to x
             if attack is not None:
                 x = _attacked(attack, model, x, y)
             with torch.no_grad(), at_rest():

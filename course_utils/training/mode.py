@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import get_ident
 
+import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -53,6 +54,26 @@ def at_rest() -> Iterator[None]:
         hook.remove()
         for module in woken:
             module.training = True
+
+
+@contextmanager
+def recurrent_without_cudnn() -> Iterator[None]:
+    """Recurrent nets in eval mode have a gradient meanwhile, those within a function too: cuDNN gives them none.
+
+    Meant for one call of a model: from its first recurrent layer on cuDNN is off, so convolutions before that keep it.
+    """
+    before, here = torch.backends.cudnn.enabled, get_ident()
+
+    def switch_off(module: nn.Module, _inputs: object) -> None:
+        if get_ident() == here and isinstance(module, nn.RNNBase) and not module.training:
+            torch.backends.cudnn.enabled = False
+
+    hook = register_module_forward_pre_hook(switch_off)
+    try:
+        yield
+    finally:
+        hook.remove()
+        torch.backends.cudnn.enabled = before
 
 
 @contextmanager
