@@ -45,13 +45,14 @@ def vat_loss(
     The clean distribution has no gradient: the perturbed answer moves to it and not the other way round. Nobody reads a
     label. Parameters gather gradients only by the caller's ``backward``, which adds to what was there. Buffers (the statistics of
     batch norm) stay as they are. Whatever the model draws from torch's global stream (dropout, noise) is the same in all
-    passes; afterwards the stream is where one pass would leave it. Perturbed pictures are not cut to [0, 1], as in the paper.
+    passes; afterwards the stream is where one draw of the direction and one pass would leave it. Perturbed pictures are not cut to [0, 1], as in the paper.
 
     Raises ValueError for arguments that are not so, and for answers that are no logits (B, K).
     """
     radius = _radius(eps, x)
+    start = _random_direction(x, xi, iterations, generator)
     with _same_passes(model, x) as (passing, clean):
-        d = _direction(passing, x.detach(), clean, xi, iterations, generator)
+        d = _direction(passing, x.detach(), clean, start, xi, iterations)
         log_q = F.log_softmax(_wide(passing(x + radius * d)), dim=1)
     return F.kl_div(log_q, F.log_softmax(_wide(clean), dim=1), reduction="batchmean", log_target=True)
 
@@ -71,8 +72,9 @@ def virtual_direction(
     An example whose answer doesn't change with x at all keeps its random direction.
     """
     _expect_examples(x)
+    start = _random_direction(x, xi, iterations, generator)
     with _same_passes(model, x) as (passing, clean):
-        return _direction(passing, x.detach(), clean, xi, iterations, generator)
+        return _direction(passing, x.detach(), clean, start, xi, iterations)
 
 
 def divergence(model: Model, x: Tensor, moved: Tensor) -> Tensor:
@@ -93,12 +95,15 @@ def entropy(model: Model, x: Tensor) -> Tensor:
 # ---- power iteration ---------------------------------------------------------------------------------
 
 
-def _direction(passing: Model, x: Tensor, clean: Tensor, xi: float, iterations: int, generator: torch.Generator | None) -> Tensor:
+def _random_direction(x: Tensor, xi: float, iterations: int, generator: torch.Generator | None) -> Tensor:
+    """Where power iteration begins, each example of length 1; before the passes, which put the global stream back."""
     expect_positive(xi, "xi")
     expect_count(iterations, "iterations", at_least=0)
     where = x.device if generator is None else generator.device
-    d = torch.randn(x.shape, dtype=x.dtype, generator=generator, device=where).to(x.device)
-    d = _unit(d)
+    return _unit(torch.randn(x.shape, dtype=x.dtype, generator=generator, device=where).to(x.device))
+
+
+def _direction(passing: Model, x: Tensor, clean: Tensor, d: Tensor, xi: float, iterations: int) -> Tensor:
     step = _step(x, clean, xi)
     for _ in range(iterations):
         with torch.enable_grad():

@@ -187,7 +187,7 @@ def test_dropout_is_the_same_in_all_passes():
     assert F.kl_div(q, p, reduction="batchmean", log_target=True) > 1e-2
 
 
-def test_the_global_stream_moves_on_as_by_one_pass():
+def test_the_global_stream_moves_on_as_by_one_draw_and_one_pass():
     model = batch_norm_net()
     torch.manual_seed(3)
     model(X)
@@ -196,10 +196,41 @@ def test_the_global_stream_moves_on_as_by_one_pass():
     vat_loss(model, X, eps=0.5, generator=stream())
     assert torch.equal(torch.rand(1), wanted)
     torch.manual_seed(3)
+    torch.randn(X.shape)
+    model(X)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    vat_loss(model, X, eps=0.5)
+    assert torch.equal(torch.rand(1), wanted)
+    torch.manual_seed(3)
     first, second = vat_loss(model, X, eps=0.5), vat_loss(model, X, eps=0.5)
     assert first != second, "fresh dropout and a fresh direction at every step"
     torch.manual_seed(3)
     assert vat_loss(model, X, eps=0.5) == first
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+@pytest.mark.parametrize("find", [
+    lambda *a, **k: vat_loss(*a, eps=0.5, **k), lambda *a, **k: virtual_adversarial(*a, eps=0.5, **k), virtual_direction,
+], ids=["loss", "point", "direction"])
+def test_every_call_has_a_direction_of_its_own(net, find, iterations):
+    """The net draws nothing: only the direction can move the stream on."""
+    torch.manual_seed(3)
+    found = [find(net, X, iterations=iterations).detach() for _ in range(3)]
+    assert all((a != b).any() for a, b in zip(found, found[1:]))
+    after = torch.rand(5)
+    torch.manual_seed(3)
+    for _ in range(3):
+        torch.randn(X.shape)
+    assert torch.equal(after, torch.rand(5))
+
+
+def test_no_numbers_are_drawn_for_arguments_that_are_refused(net):
+    before = torch.get_rng_state()
+    for change in (dict(eps=-1.0), dict(xi=0.0), dict(iterations=-1)):
+        with pytest.raises(ValueError):
+            vat_loss(net, X, **{"eps": 0.5, **change})
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_generator_makes_it_repeatable(net):
