@@ -9,6 +9,7 @@ gradient of the divergence at r = xi d is nearly xi H d; that becomes the next d
 of a divergence of 1e-12 is the difference of two nearly equal distributions. So a step is never shorter than about the root
 of the machine precision times the length of x (in the limit of small steps the direction doesn't depend on the step), and the
 difference of the two distributions is computed from the difference of the logits, which loses nothing where a model is nearly sure.
+In the 10 bits of TF32, which GPUs round to by default in convolutions, such a step would drown; so the passes are in full float32.
 
 **Batch norm.** Put pictures with and without labels through in one pass for the supervised cost, as notebook 09 does. Normalised
 apart, a net can learn one rule for the few and give all others one and the same answer, which is as smooth as can be.
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from course_utils.precision import full_precision
 from course_utils.validate import expect, expect_count, expect_positive
 
 Model = Callable[[Tensor], Tensor]  # pictures or embeddings (B, ...) -> logits (B, K)
@@ -175,10 +177,11 @@ def _same_passes(model: Model, x: Tensor) -> Iterator[tuple[Model, Tensor]]:
 
     hook = register_module_forward_pre_hook(lend)  # of all modules: it finds those inside a function too
     try:
-        with torch.no_grad():
-            clean = passing(x)
-        _expect_logits(clean, x)
-        yield passing, clean
+        with full_precision():
+            with torch.no_grad():
+                clean = passing(x)
+            _expect_logits(clean, x)
+            yield passing, clean
     finally:
         hook.remove()
         for module, buffers in kept.items():

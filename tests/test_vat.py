@@ -57,6 +57,26 @@ def test_one_round_is_the_hessian_times_the_random_direction(net, xi, dtype):
     assert F.cosine_similarity(found.flatten(1).double(), wanted).min() > (0.99 if xi == 1e-1 else 0.9999)
 
 
+def in_tf32(values: torch.Tensor) -> torch.Tensor:
+    """``values`` with mantissas of 10 bits while torch is allowed to; gradients go through."""
+    mantissa, exponent = torch.frexp(values.detach())
+    rounded = torch.ldexp((mantissa * 2**11).round() / 2**11, exponent)
+    return values + (rounded - values.detach()) if torch.backends.cudnn.allow_tf32 else values
+
+
+def test_small_steps_do_not_drown_in_tf32(net):
+    """A GPU rounds the factors of products; emulated here, and forbidden by what the GPU would look at as well."""
+    def model(x: torch.Tensor) -> torch.Tensor:
+        hidden = (in_tf32(x.flatten(1)) @ in_tf32(net[1].weight).T + net[1].bias).tanh()
+        return in_tf32(hidden) @ in_tf32(net[3].weight).T + net[3].bias
+
+    assert torch.backends.cudnn.allow_tf32 and not torch.equal(model(X), net(X)), "the emulation rounds"
+    for find in (virtual_direction, lambda *a, **k: virtual_adversarial(*a, eps=1.0, **k) - X, lambda *a, **k: vat_loss(*a, eps=1.0, **k)[None]):
+        assert torch.equal(find(model, X, generator=stream()), find(net, X, generator=stream()))
+    assert torch.equal(divergence(model, X, X + 1e-3), divergence(net, X, X + 1e-3))
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_many_rounds_find_the_top_eigenvector(net):
     values, vectors = torch.linalg.eigh(exact_hessians(net, X))
     found = virtual_direction(net, X, iterations=60, generator=stream()).flatten(1).double()
