@@ -183,6 +183,17 @@ def test_a_stream_lives_on_the_device_asked_for():
     assert runtime.generator("a", on=torch.device("cpu")).initial_seed() == runtime.generator("a").initial_seed()
 
 
+def test_streams_live_on_the_cpu_wherever_tensors_are_made_by_default():
+    wanted = draw("a")
+    try:
+        torch.set_default_device("meta")
+        stream = runtime.generator("a")
+        runtime.seed(3)
+    finally:
+        torch.set_default_device(None)
+    assert stream.device == torch.device("cpu") and torch.rand(5, generator=stream).tolist() == wanted
+
+
 # --- profile and start ---------------------------------------------------------------------------------------------
 
 def test_the_profile_is_quick_unless_full_is_asked_for(settings):
