@@ -159,17 +159,21 @@ def _unit(values: Tensor, otherwise: Tensor | None = None) -> Tensor:
 def _same_passes(model: Model, x: Tensor) -> Iterator[tuple[Model, Tensor]]:
     """A function that is ``model`` with the same random numbers at every call, and its answer at ``x``, without gradient.
 
-    Within, modules in train mode work on copies of their buffers. Afterwards they have their own again, as before.
+    Within, modules in train mode work on copies of their buffers, and products are in full float32. cuDNN is off from the first recurrent
+    net on that it can't serve: in eval mode it gives no gradient, and the dropout between its layers doesn't follow torch's stream.
+    Afterwards all is as before.
     """
     expect(callable(model), "model", "a function of x that returns logits", type(model).__name__)
     kept: dict[nn.Module, dict[str, Tensor | None]] = {}
 
     def lend(module: nn.Module, _inputs: object) -> None:
+        if isinstance(module, nn.RNNBase) and (not module.training or module.dropout):
+            torch.backends.cudnn.enabled = False
         if module.training and module._buffers and module not in kept:
             kept[module] = dict(module._buffers)
             module._buffers.update({name: None if value is None else value.clone() for name, value in kept[module].items()})
 
-    start = _streams(x.device)
+    start, cudnn = _streams(x.device), torch.backends.cudnn.enabled
 
     def passing(values: Tensor) -> Tensor:
         _set_streams(x.device, start)
@@ -184,6 +188,7 @@ def _same_passes(model: Model, x: Tensor) -> Iterator[tuple[Model, Tensor]]:
             yield passing, clean
     finally:
         hook.remove()
+        torch.backends.cudnn.enabled = cudnn
         for module, buffers in kept.items():
             module._buffers.update(buffers)
 

@@ -273,6 +273,60 @@ def test_embedded_words_learn_through_the_perturbed_answer():
     torch.testing.assert_close(length(moved - embed(words).detach()), torch.ones(6, dtype=torch.float64), rtol=1e-3, atol=0)
 
 
+class Watched(nn.GRU):
+    """Knows whether cuDNN was to be used when it was asked."""
+
+    def forward(self, *inputs):
+        self.on_cudnn.append(torch.backends.cudnn.enabled)
+        return super().forward(*inputs)
+
+
+@pytest.mark.parametrize("train, dropout, used", [(False, 0.0, False), (True, 0.0, True), (True, 0.5, False)])
+@pytest.mark.parametrize("call", [lambda net: net, lambda net: lambda e: net(e)], ids=["module", "function"])
+def test_recurrent_nets_that_cudnn_cannot_serve_are_asked_without_it(call, train, dropout, used):
+    """On a GPU cuDNN raises at the gradient of a recurrent net in eval mode; its dropout is another one in every pass."""
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read, self.head = Watched(8, 10, num_layers=2, dropout=dropout, batch_first=True), nn.Linear(10, 2)
+            self.read.on_cudnn = []
+
+        def forward(self, e: torch.Tensor) -> torch.Tensor:
+            return self.head(self.read(e)[0][:, -1])
+
+    net, e = Reader().train(train), torch.randn(6, 9, 8)
+    vat_loss(call(net), e, eps=1.0)
+    virtual_adversarial(call(net), e, eps=1.0)
+    divergence(call(net), e, e + 1)
+    assert net.read.on_cudnn == [used] * (3 + 2 + 2) and torch.backends.cudnn.enabled
+
+
+def test_nothing_is_read_from_the_device_for_a_plain_number(net, monkeypatch):
+    """Each of these would make a step wait for a GPU."""
+    def waits(*_args, **_more):
+        pytest.fail("read from the device")
+
+    for name in ("item", "__bool__", "__float__", "__int__", "__index__", "tolist", "numpy", "__array__", "cpu", "nonzero", "masked_select", "__contains__"):
+        monkeypatch.setattr(torch.Tensor, name, waits)
+    for iterations in (0, 1, 2):
+        vat_loss(net, X, eps=0.5, iterations=iterations).backward()
+    virtual_adversarial(net, X, eps=0.5)
+
+
+def test_where_tensors_are_made_by_default_does_not_matter(net):
+    everything = lambda: [  # noqa: E731
+        vat_loss(net, X, eps=0.5, generator=stream()), virtual_adversarial(net, X, eps=torch.full((12,), 0.5, device="cpu"), generator=stream()),
+        virtual_direction(net, X, iterations=2, generator=stream()), divergence(net, X, X.roll(1, 0)), entropy(net, X),
+    ]
+    wanted = everything()
+    try:
+        torch.set_default_device("meta")
+        found = everything()
+    finally:
+        torch.set_default_device(None)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted))
+
+
 def test_without_gradients_there_is_a_value_and_no_graph(net):
     with torch.no_grad():
         loss = vat_loss(net, X, eps=0.7, generator=stream())
