@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from course_utils import runtime
 from course_utils.data.imageset import ImageSet
+from course_utils.precision import has_bfloat16
 from course_utils.training import checkpoint, code
 from course_utils.training.contracts import expect_data, expect_logits
 from course_utils.training.history import History
@@ -156,7 +157,7 @@ def _expect_fitting(model: nn.Module, data: ImageSet) -> None:
 
 
 def _use_bfloat16(wanted: bool | None, device: torch.device) -> bool:
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    native = has_bfloat16(device)
     if wanted and device.type == "cuda":
         expect(native, "mixed_precision", "False or None on a GPU that has no bfloat16", True)
     return native if wanted is None else wanted
