@@ -150,6 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", action="store_true", help="write the outputs into the notebook, and --times")
     parser.add_argument("--times", action="store_true", help="write the time into course_utils/records/times.json")
     args = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="replace")  # the first line of a cell may have signs that a console lacks
     settings = os.environ.get("COURSE_PROFILE", "quick"), os.environ.get("COURSE_SEED", "0")
     if args.store and settings != ("quick", "0"):
         parser.error("--store: expected the quick profile and seed 0, got the profile %s and seed %s" % settings)
