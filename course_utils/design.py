@@ -47,14 +47,14 @@ _LOW, _HIGH = (torch.tensor([getattr(quantity, end) for quantity in QUANTITIES],
 def to_quantities(designs: Tensor) -> dict[str, Tensor]:
     """Designs (N, 12) in [0, 1] as quantities in their units: name -> float64 (N,). Raises ValueError for other shapes and values."""
     _expect_designs(designs)
-    logs = designs.detach().double().cpu() * (_HIGH - _LOW) + _LOW
+    logs = designs.detach().cpu().double() * (_HIGH - _LOW) + _LOW
     return dict(zip(NAMES, logs.exp().T))
 
 
 def to_designs(quantities: dict[str, Tensor]) -> Tensor:
     """The way back: name -> (N,) to float32 (N, 12), cut off at 0 and 1. Raises ValueError unless all twelve are there."""
     expect(set(quantities) == set(NAMES), "quantities", ", ".join(NAMES), ", ".join(quantities))
-    logs = torch.stack([torch.as_tensor(quantities[name], dtype=torch.float64).log() for name in NAMES], dim=1)
+    logs = torch.stack([torch.as_tensor(quantities[name], dtype=torch.float64, device="cpu").log() for name in NAMES], dim=1)
     return ((logs - _LOW) / (_HIGH - _LOW)).clamp(0, 1).float()
 
 
@@ -117,7 +117,7 @@ def simulate(designs: Tensor) -> Tensor:
 def sound(free: dict[str, Tensor]) -> Tensor:
     """Designs float32 (N, 12) that keep all ties: ``free`` gives the five free quantities, name -> (N,). Cut off where they leave the box."""
     expect(set(free) == set(FREE), "free", ", ".join(FREE), ", ".join(free))
-    q = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in free.items()}
+    q = {name: torch.as_tensor(value, dtype=torch.float64, device="cpu") for name, value in free.items()}
     q |= {name: torch.ones_like(q["engine volume"]) for name in TIED}
     for _ in range(30):  # mass and tyres ask of each other: settled after a few rounds
         for name in TIED:

@@ -113,7 +113,7 @@ class _Looking:
             yield "probabilities", ("the answers are at least 0 and add up to 1: probabilities, it seems, where attacks need logits. "
                                     "Near 1 a probability is flat, and an attack finds no way though there may be one")
         spread = (first.amax(1) - first.amin(1)).clamp_min(torch.finfo(first.dtype).tiny)
-        changed = ((first - second).abs().amax(1) > _SAME * spread).double().mean().item()
+        changed = ((first - second).abs().amax(1) > _SAME * spread).cpu().double().mean().item()
         figures["answers that change"] = changed
         self.random = changed > 0
         if self.random:
@@ -134,7 +134,7 @@ class _Looking:
         """Noise, one step and transfer, each against PGD: which examples do they fool the model on where PGD doesn't?"""
         how = {"eps": self.eps, "norm": self.ball.name, "batch": self.batch}
         own = self.fooled(self.climb(self.model, self.eps))
-        figures["fooled by PGD"] = own.double().mean().item()
+        figures["fooled by PGD"] = own.cpu().double().mean().item()
         noises = 1 if self.random else _NOISES  # such a model is fooled by asking often enough
         noisy = torch.stack([self.fooled(self.noise()) for _ in range(noises)]).any(0)
         rivals = {"noise": (noisy, f"one of {noises} random changes as long as PGD's fools"),
@@ -142,10 +142,10 @@ class _Looking:
         if self.source is not None:
             rivals["transfer"] = self.fooled(self.climb(self.source, self.eps)), "the examples of another model fool"
         for name, (theirs, what) in rivals.items():
-            figures[f"fooled by {name}"] = theirs.double().mean().item()
-            missed = (theirs & ~own).double().mean().item()
+            figures[f"fooled by {name}"] = theirs.cpu().double().mean().item()
+            missed = (theirs & ~own).cpu().double().mean().item()
             if self.random:  # chance decides which: only the numbers tell
-                missed = max(0.0, missed - (own & ~theirs).double().mean().item())
+                missed = max(0.0, missed - (own & ~theirs).cpu().double().mean().item())
             figures[f"fooled by {name}, not by PGD"] = missed
             if missed >= _FEW and missed > 1 / len(self.x):
                 yield name, (f"{what} the model on {_percent(missed)} of the pictures where PGD with {self.steps} steps does not: "
@@ -155,14 +155,14 @@ class _Looking:
         """The loss that PGD reaches, for more and more room; and the share that is fooled with all the room there is."""
         most = self.ball.largest(self.x.shape[1:])
         radii = [0.0] + [min(share * self.eps, most) for share in _SHARES]
-        losses = [cross_entropies(self.logits(self.climb(self.model, eps)), self.y).double().mean().item() for eps in radii]
+        losses = [cross_entropies(self.logits(self.climb(self.model, eps)), self.y).cpu().double().mean().item() for eps in radii]
         for eps, loss in zip(radii, losses):
             figures[f"loss at {eps:.3g}"] = loss
         falls = [a for a, b, low, high in zip(radii, radii[1:], losses, losses[1:]) if b > a and high < 0.99 * low]
         if falls or losses[-1] < 1.1 * losses[0] + 1e-6:
             reached = ", ".join(f"{loss:.3g} at {eps:.3g}" for eps, loss in zip(radii, losses))
             yield "epsilon", f"with more room PGD should reach a higher loss, but it reaches {reached}"
-        everywhere = self.fooled(self.climb(self.model, most)).double().mean().item()
+        everywhere = self.fooled(self.climb(self.model, most)).cpu().double().mean().item()
         figures["fooled without a bound"] = everywhere
         if everywhere < 1 - max(_FEW, 1 / len(self.x)):
             yield "no bound", (f"with the whole box to move in PGD still fails on {_percent(1 - everywhere)} of the pictures, where "
@@ -194,7 +194,7 @@ class _Looking:
         with borrowed(self.model, self.stream()) as lent:
             parts = zip(self.x.split(self.batch), self.y.split(self.batch))
             flat = torch.cat([(input_gradient(lent, part.clone(), labels.clone(), loss)[0].flatten(1) == 0).all(1) for part, labels in parts])
-        return flat.double().mean().item()
+        return flat.cpu().double().mean().item()
 
 
 def _percent(share: float) -> str:

@@ -38,7 +38,7 @@ class History:
         """
         rows = {}
         for name, value in values.items():
-            row = value.detach().clone() if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+            row = value.detach().clone() if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64, device="cpu")
             shape = self._shapes.get(name, row.shape)
             expect(row.ndim <= 1, name, "a number or a 1-D tensor", f"the shape {tuple(row.shape)}")
             expect(row.shape == shape, name, f"the shape {tuple(shape)} as before", f"the shape {tuple(row.shape)}")
