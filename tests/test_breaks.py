@@ -66,7 +66,7 @@ def test_a_draw_is_repeated_by_the_seed_that_it_prints(capsys):
 @pytest.mark.parametrize("status, code, said", [
     (1, 0, "noticed      a break\n1 of 1 breaks noticed"), (0, 1, "NOT NOTICED  a break\n0 of 1"), (2, 1, "ERROR: pytest ended with 2 a break\n0 of 1")])
 def test_only_tests_that_fail_have_noticed_a_break(checkout, monkeypatch, capsys, status, code, said):
-    def run_tests(folder, tests):
+    def run_tests(folder, tests, *options):
         whole = (folder / ONE["file"]).read_text() == "y = x + 1\n"
         assert tests == ONE["tests"] and folder != checkout
         return subprocess.CompletedProcess([], 0 if whole else status)
@@ -79,6 +79,6 @@ def test_only_tests_that_fail_have_noticed_a_break(checkout, monkeypatch, capsys
 
 
 def test_tests_that_fail_without_a_break_are_told_before_anything_is_broken(checkout, monkeypatch):
-    monkeypatch.setattr(breaks, "run_tests", lambda folder, tests: subprocess.CompletedProcess([], 1, stdout="1 failed"))
+    monkeypatch.setattr(breaks, "run_tests", lambda *_: subprocess.CompletedProcess([], 1, stdout="1 failed"))
     with pytest.raises(SystemExit, match="have to pass before anything is broken:\n1 failed"):
         breaks.main([])

@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("course_utils", "notebooks", "tests", "tools", "benchmarks", "pyproject.toml", "README.md", "LICENSE", "environment.yml", "Makefile")
+AT_ONCE = 2  # as `make test` does with notebooks
 TESTS_FAILED = 1  # pytest's exit status; 2 and above mean that it could not run them
 
 
@@ -58,11 +60,11 @@ def copy_to(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
-def run_tests(folder: Path, tests: list[str]) -> subprocess.CompletedProcess:
-    """pytest on ``tests`` with the package of ``folder``."""
+def run_tests(folder: Path, tests: list[str], *options: str) -> subprocess.CompletedProcess:
+    """pytest on ``tests`` with the package of ``folder``, and pytest's ``options``."""
     settings = {"PYTHONPATH": str(folder), "COURSE_DATA_DIR": str(folder / "cache"), "COURSE_BUILD_DIR": str(folder / "build"),
                 "OMP_NUM_THREADS": "1", "COURSE_STATIC": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *options, *tests]
     return subprocess.run(command, cwd=folder, env={**os.environ, **settings}, capture_output=True, text=True)
 
 
@@ -98,13 +100,14 @@ def main(arguments: list[str] | None = None) -> None:
     wanted = sorted({test for one in breaks for test in one["tests"]})
     with tempfile.TemporaryDirectory() as name:
         copy_to(Path(name))
-        whole = run_tests(Path(name), wanted)
+        whole = run_tests(Path(name), wanted, "-n", str(AT_ONCE), "--dist", "loadfile")
     if whole.returncode:
         sys.exit(f"The tests have to pass before anything is broken:\n{whole.stdout}")
     results = []
-    for one in breaks:
-        results.append(try_break(one))
-        print(f"{results[-1]:12} {one['what']}", flush=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # each waits for a process of its own
+        for one, result in zip(breaks, pool.map(try_break, breaks)):
+            results.append(result)
+            print(f"{result:12} {one['what']}", flush=True)
     print(f"{results.count('noticed')} of {len(results)} breaks noticed")
     sys.exit(results.count("noticed") != len(results))
 
