@@ -75,7 +75,7 @@ def straight_border(inside: Tensor, angles: int = 72) -> Tensor:
         agree = torch.maximum(below + (side**2 - count) - (total - below), (count - below) + (total - below))
         cut = torch.cat([height.diff() > 1e-9, torch.ones(1, dtype=torch.bool, device="cpu")])  # a line can't part cells of one height
         most = torch.maximum(most, agree[:, cut].amax(1))
-    return most.double() / side**2
+    return most.cpu().double() / side**2
 
 
 def random_orthogonal(count: int, inputs: int, generator: torch.Generator) -> Tensor:
