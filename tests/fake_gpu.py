@@ -174,7 +174,7 @@ def _expect_one_device(name: str, args: tuple, tensors: list[Tensor], changed: l
         tensors = [args[0], *args[2:3]]
     on_cpu = [one for one in tensors if isinstance(one, Tensor) and not isinstance(one, OnGPU)]
     written = [one for one in _leaves(changed) if isinstance(one, Tensor) and not isinstance(one, OnGPU)]
-    if written or any(one.ndim or name == "aten::cat" for one in on_cpu):
+    if written or any(one.ndim or name in ("aten::cat", "aten::stack") for one in on_cpu):
         raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! (in {name})")
 
 
