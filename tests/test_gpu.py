@@ -4,10 +4,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks import timing
 from tools import gpu
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,3 +83,19 @@ def test_an_unknown_row_is_refused(capsys):
     with pytest.raises(SystemExit):
         gpu.main(["--only", "bench: nothing"])
     assert "--only: expected some of machine," in capsys.readouterr().err
+
+
+def test_the_clock_stops_when_the_device_is_done():
+    waiting = 0.0
+
+    def launch() -> None:
+        nonlocal waiting
+        waiting += 0.02
+
+    def finish() -> None:
+        nonlocal waiting
+        time.sleep(waiting)
+        waiting = 0.0
+
+    seconds = timing.in_turns({"course": launch}, 2, finish)
+    assert min(seconds["course"]) >= 0.02
