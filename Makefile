@@ -2,6 +2,7 @@
 #   PYTHON=python3.12   another Python to make .venv with
 #   NB=01               one notebook instead of all (number, name or path)
 #   PORT=8890           of JupyterLab; LAB_ARGS='...', TEST_ARGS='...' and GPU_ARGS='...' are handed on
+#   TRY=10 SEED=123     so many breaks, drawn at random with that seed
 # COURSE_SEED, COURSE_PROFILE, COURSE_DEVICE, COURSE_DATA_DIR: see course_utils/runtime.py
 
 PYTHON ?= python3
@@ -47,11 +48,12 @@ lab: $(READY) ## JupyterLab in notebooks/ (prints its address; PORT=8890)
 	$(QUIET) $(PY) -m jupyterlab $$flags $(LAB_ARGS)
 
 # Downloads, judges and records go to a folder that lives as long as the run: nothing cached can hide a broken helper.
-test: $(READY) ## unit tests and every notebook, two at a time where there are two cores
+test: $(READY) ## unit tests and every notebook, two at a time where there are two cores; then ten random breaks
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT INT TERM && \
 	COURSE_DATA_DIR="$${COURSE_DATA_DIR:-$$folder/data}" COURSE_BUILD_DIR="$$folder/build" \
 	COURSE_STATIC=1 OMP_NUM_THREADS=1 $(QUIET) $(PY) -m pytest -n auto --dist loadfile \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout 900 --nbval-sanitize-with tests/sanitize.cfg $(TEST_ARGS)
+	$(if $(TEST_ARGS),,@$(QUIET) $(PY) tools/breaks.py --try $(or $(TRY),10) $(if $(SEED),--seed $(SEED)))
 
 run: $(READY) ## run a notebook (NB=01) or all without a browser, into readable HTML under build/
 	@$(QUIET) $(PY) tools/run.py $(NB)
@@ -76,8 +78,8 @@ peers: $(READY) ## install the four packages of attacks that `make bench` compar
 gpu: $(READY) ## what only a GPU can show, in eight minutes (GPU_ARGS='--device cpu': a rehearsal)
 	@$(PY) tools/gpu.py $(GPU_ARGS)
 
-breaks: $(READY) ## helpers broken on purpose, in a copy: the tests have to notice each
-	@$(PY) tools/breaks.py
+breaks: $(READY) ## helpers broken on purpose, in a copy: the tests have to notice each (TRY=10: ten of them, at random)
+	@$(QUIET) $(PY) tools/breaks.py $(if $(TRY),--try $(TRY)) $(if $(SEED),--seed $(SEED))
 
 stamp: $(READY) ## Colab badge and install cell into every notebook (REPO=https://github.com/you/fork: a new address)
 	@$(PY) tools/stamp.py $(REPO)

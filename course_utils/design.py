@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from course_utils import runtime
+from course_utils.training.mode import at_rest, mode
 from course_utils.validate import expect, expect_count, expect_in_box, expect_positive
 
 
@@ -41,21 +42,26 @@ AIR, GRAVITY, ROLLING, EFFICIENCY = 1.2, 9.81, 0.012, 0.9  # kg/m³, m/s², of t
 PRESSURE = 1.0e6  # mean pressure in the cylinders, Pa; a four-stroke engine works in every second turn
 TOLERANCE = 0.25  # a part that is this much (in the logarithm) off what the others ask of it leaves exp(-1/2) of the power
 _BUILT = {"engine volume": (1.2, 3.2), "engine speed": (4500, 7000), "tyre radius": (0.29, 0.36), "frontal area": (1.9, 2.5), "drag coefficient": (0.27, 0.4)}
-_LOW, _HIGH = (torch.tensor([getattr(quantity, end) for quantity in QUANTITIES], dtype=torch.float64).log() for end in ("low", "high"))
+_LOW, _HIGH = (torch.tensor([getattr(quantity, end) for quantity in QUANTITIES], dtype=torch.float64, device="cpu").log() for end in ("low", "high"))
 
 
 def to_quantities(designs: Tensor) -> dict[str, Tensor]:
-    """Designs (N, 12) in [0, 1] as quantities in their units: name -> float64 (N,). Raises ValueError for other shapes and values."""
+    """Designs (N, 12) in [0, 1] as quantities in their units: name -> float64 (N,), on the CPU. Raises ValueError for other shapes and values."""
     _expect_designs(designs)
-    logs = designs.detach().double().cpu() * (_HIGH - _LOW) + _LOW
+    logs = designs.detach().cpu().double() * (_HIGH - _LOW) + _LOW
     return dict(zip(NAMES, logs.exp().T))
 
 
 def to_designs(quantities: dict[str, Tensor]) -> Tensor:
     """The way back: name -> (N,) to float32 (N, 12), cut off at 0 and 1. Raises ValueError unless all twelve are there."""
     expect(set(quantities) == set(NAMES), "quantities", ", ".join(NAMES), ", ".join(quantities))
-    logs = torch.stack([torch.as_tensor(quantities[name], dtype=torch.float64).log() for name in NAMES], dim=1)
+    logs = torch.stack([_exact(quantities[name]).log() for name in NAMES], dim=1)
     return ((logs - _LOW) / (_HIGH - _LOW)).clamp(0, 1).float()
+
+
+def _exact(values: object) -> Tensor:
+    """``values`` as float64 on the CPU: Apple's GPU has none."""
+    return values.cpu().double() if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64, device="cpu")
 
 
 def flat_out(power: Tensor, drag_area: Tensor, weight: Tensor | float = 0.0) -> Tensor:
@@ -117,7 +123,7 @@ def simulate(designs: Tensor) -> Tensor:
 def sound(free: dict[str, Tensor]) -> Tensor:
     """Designs float32 (N, 12) that keep all ties: ``free`` gives the five free quantities, name -> (N,). Cut off where they leave the box."""
     expect(set(free) == set(FREE), "free", ", ".join(FREE), ", ".join(free))
-    q = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in free.items()}
+    q = {name: _exact(value) for name, value in free.items()}
     q |= {name: torch.ones_like(q["engine volume"]) for name in TIED}
     for _ in range(30):  # mass and tyres ask of each other: settled after a few rounds
         for name in TIED:
@@ -134,9 +140,9 @@ def cars(count: int, *, generator: torch.Generator | None = None, scatter: float
     expect_count(count, "count")
     expect_positive(scatter, "scatter")
     generator = runtime.generator("cars") if generator is None else generator
-    chosen = torch.rand(len(FREE), count, generator=generator, dtype=torch.float64)
+    chosen = torch.rand(len(FREE), count, generator=generator, dtype=torch.float64, device="cpu")
     free = {name: low * (high / low) ** share for (name, (low, high)), share in zip(_BUILT.items(), chosen)}
-    noise = torch.randn(count, len(TIED), generator=generator, dtype=torch.float64) * scatter
+    noise = torch.randn(count, len(TIED), generator=generator, dtype=torch.float64, device="cpu") * scatter
     places = noise / (_HIGH - _LOW)[len(FREE):]
     designs = sound(free)
     designs[:, len(FREE):] = (designs[:, len(FREE):] + places).clamp(0, 1).float()
@@ -159,7 +165,7 @@ class Ascent:
 def ascend(score: Callable[[Tensor], Tensor], start: Tensor, *, steps: int = 100, step_size: float = 0.02) -> Ascent:
     """Designs walked uphill on ``score`` (designs (N, 12) -> (N,)) in steps of equal length, kept inside [0, 1].
 
-    Each of the N rows of ``start`` walks by itself. Only the gradient to the designs is taken: parameters and their gradients stay as
+    Each of the N rows of ``start`` walks by itself. ``score`` is asked in eval mode, modules within a function too. Only the gradient to the designs is taken: parameters and their gradients stay as
     they are. Raises ValueError for bad arguments and for a score of another shape.
     """
     _expect_designs(start)
@@ -169,7 +175,8 @@ def ascend(score: Callable[[Tensor], Tensor], start: Tensor, *, steps: int = 100
     for step in range(steps + 1):
         with torch.enable_grad():
             x = path[-1].clone().requires_grad_()
-            value = score(x)
+            with mode(score, train=False), at_rest():
+                value = score(x)
             expect(value.shape == (len(x),), "score", f"one number a design, ({len(x)},)", tuple(value.shape))
             (slope,) = torch.autograd.grad(value.sum(), x)
         scores.append(value.detach())

@@ -1,4 +1,8 @@
-"""Explorers: sliders or a box for text over a drawing function, or a still picture where nobody can move them."""
+"""Explorers: sliders or a box for text over a drawing function, or a still picture where nobody can move them.
+
+The picture is an output of its own below the controls. So a notebook that was saved and opened again still has it where the controls
+are gone with their kernel; and it needs no widget that sends bytes, which not every page with notebooks can.
+"""
 from __future__ import annotations
 
 import html
@@ -8,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets
 from IPython import get_ipython
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 from matplotlib.figure import Figure
 
 from course_utils.validate import expect
@@ -39,8 +43,8 @@ def _expect_choices(choices: dict[str, Sequence], begin: dict[str, object]) -> N
     expect(all(name in choices and value in choices[name] for name, value in begin.items()), "begin", f"choices of {', '.join(choices)}", begin)
 
 
-def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence], begin: dict[str, object] | None = None) -> ipywidgets.VBox:
-    """One slider per entry of ``choices``; moving one redraws ``draw(**chosen)`` as a picture.
+def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence], show: Callable[[Figure], None], begin: dict[str, object] | None = None) -> ipywidgets.VBox:
+    """One slider per entry of ``choices``; moving one hands ``draw(**chosen)`` to ``show``.
 
     ``draw`` is called with one value of each entry, by name, and returns a Figure. ``begin`` says where sliders
     begin, by name; the others begin at their left end. Widgets used are common to ipywidgets 7 and 8. Raises
@@ -49,32 +53,30 @@ def explorer(draw: Callable[..., Figure], choices: dict[str, Sequence], begin: d
     begin = begin or {}
     _expect_choices(choices, begin)
     controls = {name: control(name, values, begin.get(name)) for name, values in choices.items()}
-    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%", "object_fit": "contain"})
 
-    def redraw(_change: object = None) -> None:
-        picture.value = png(draw(**{name: choices[name][slider.value] for name, slider in controls.items()}))
+    def redraw(_change: object) -> None:
+        show(draw(**{name: choices[name][slider.value] for name, slider in controls.items()}))
 
     for slider in controls.values():
         slider.observe(redraw, names="value")
-    redraw()
-    return ipywidgets.VBox([*controls.values(), picture])
+    return ipywidgets.VBox([*controls.values()])
 
 
 def explore(draw: Callable[..., Figure], still: Callable[[], Figure], begin: dict[str, object] | None = None, **choices: Sequence) -> None:
     """Show an explorer of ``draw`` where someone can move it, otherwise the figure that ``still()`` draws.
 
-    In a notebook both go out as one output: a page that can't run widgets (a stored notebook, HTML, GitHub)
-    shows the still picture. ``begin``: see ``explorer``. Raises ValueError for no choice, wherever it runs.
+    ``begin``: see ``explorer``. Raises ValueError for no choice, wherever it runs.
     """
-    _expect_choices(choices, begin or {})
+    begin = begin or {}
+    _expect_choices(choices, begin)
     if not is_live():
         display(still())
         return
-    _show_with_still(explorer(draw, choices, begin), still)
+    _show_both(draw(**{name: begin.get(name, values[0]) for name, values in choices.items()}), lambda show: explorer(draw, choices, show, begin))
 
 
-def asker(draw: Callable[[str], Figure], first: str, name: str) -> ipywidgets.VBox:
-    """A box for text, called ``name``; whatever is entered is drawn by ``draw(text)`` as a picture. It begins with ``first``.
+def asker(draw: Callable[[str], Figure], first: str, name: str, show: Callable[[Figure], None]) -> ipywidgets.VBox:
+    """A box for text, called ``name``, that begins with ``first``; for whatever is entered ``draw(text)`` is handed to ``show``.
 
     Where ``draw`` raises ValueError, its message stands below the box and the picture stays as it was. Widgets used are
     common to ipywidgets 7 and 8.
@@ -83,17 +85,16 @@ def asker(draw: Callable[[str], Figure], first: str, name: str) -> ipywidgets.VB
         value=first, description=name, continuous_update=False, style={"description_width": "initial"}, layout={"width": "90%"},
     )
     message = ipywidgets.HTML()
-    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%", "object_fit": "contain"})
 
-    def redraw(_change: object = None) -> None:
+    def redraw(_change: object) -> None:
         try:
-            picture.value, message.value = png(draw(box.value)), ""
+            show(draw(box.value))
+            message.value = ""
         except ValueError as reason:
             message.value = html.escape(str(reason))
 
     box.observe(redraw, names="value")
-    redraw()
-    return ipywidgets.VBox([box, message, picture])
+    return ipywidgets.VBox([box, message])
 
 
 def ask(draw: Callable[[str], Figure], still: Callable[[], Figure], first: str, name: str = "text") -> None:
@@ -101,10 +102,18 @@ def ask(draw: Callable[[str], Figure], still: Callable[[], Figure], first: str, 
     if not is_live():
         display(still())
         return
-    _show_with_still(asker(draw, first, name), still)
+    _show_both(draw(first), lambda show: asker(draw, first, name, show))
 
 
-def _show_with_still(widget: ipywidgets.VBox, still: Callable[[], Figure]) -> None:
-    """One output that holds both: who can't run widgets shows the picture."""
+def _show_both(first: Figure, controls: Callable[[Callable[[Figure], None]], ipywidgets.VBox]) -> None:
+    """The controls, and below them ``first`` as an output of its own, which every later picture takes the place of."""
+    output = DisplayHandle()
+    widget = controls(lambda figure: output.update(_picture(figure), raw=True))
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    display({"application/vnd.jupyter.widget-view+json": view, "image/png": png(still()), "text/plain": "explorer"}, raw=True)
+    picture = _picture(first)
+    display({"application/vnd.jupyter.widget-view+json": view, "text/plain": "controls"}, raw=True)
+    output.display(picture, raw=True)
+
+
+def _picture(figure: Figure) -> dict[str, object]:
+    return {"image/png": png(figure), "text/plain": "picture"}

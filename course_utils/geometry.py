@@ -1,7 +1,7 @@
 """Where the answers change around a picture: cross-sections, straight borders, and how many directions lead across.
 
-Nothing here is clipped to [0, 1]: the geometry is that of the classifier, and directions stay orthogonal. ``model`` is a function
-(B, ...) -> logits (B, K), in eval mode already.
+Nothing here is clipped to [0, 1]: the geometry is that of the classifier, and directions stay orthogonal. ``model`` is a module
+or function (B, ...) -> logits (B, K). It is asked in eval mode and in full float32, modules within a function too; afterwards it is in the mode that it came in.
 """
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from course_utils.precision import full_precision
+from course_utils.training.mode import at_rest, mode
 from course_utils.validate import expect, expect_count, expect_labels, expect_positive
 
 Model = Callable[[Tensor], Tensor]
@@ -18,19 +20,19 @@ Model = Callable[[Tensor], Tensor]
 
 def answers(model: Model, x: Tensor, batch: int = 1000) -> Tensor:
     """The class that ``model`` gives to each of ``x`` (N, ...), (N,) int64."""
-    with torch.no_grad():
+    with torch.no_grad(), full_precision(), mode(model, train=False), at_rest():
         return torch.cat([model(part).argmax(1) for part in x.split(batch)])
 
 
 def random_directions(like: Tensor, generator: torch.Generator, perpendicular: bool = False) -> Tensor:
     """For each of ``like`` (N, ...) a random direction of the same length; with ``perpendicular`` at a right angle to it.
 
-    Uniform over all such directions. ``generator`` lives on the CPU. Raises ValueError for a row of ``like`` that is 0.
+    Uniform over all such directions. ``generator`` lives on the CPU or on CUDA. Raises ValueError for a row of ``like`` that is 0.
     """
     rows = like.flatten(1)
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     expect(bool((length > 0).all()), "like", "no direction of length 0", f"{int((length == 0).sum())} of them")
-    drawn = torch.randn(rows.shape, generator=generator, dtype=torch.float64).to(rows)
+    drawn = torch.randn(rows.shape, generator=generator, dtype=torch.float64, device=generator.device).to(rows.dtype).to(rows.device)
     if perpendicular:
         drawn = drawn - (drawn * rows).sum(1, keepdim=True) / length**2 * rows
     return (drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True) * length).view_as(like)
@@ -54,7 +56,7 @@ def cross_sections(model: Model, x: Tensor, right: Tensor, up: Tensor, *, side: 
 
 
 def straight_border(inside: Tensor, angles: int = 72) -> Tensor:
-    """How well one straight line parts each map ``inside`` (N, side, side), bool: the share of its cells that lie on their side, (N,).
+    """How well one straight line parts each map ``inside`` (N, side, side), bool: the share of its cells that lie on their side, float64 (N,) on the CPU.
 
     Of all lines in ``angles`` directions the best; a map that is all one answer needs no line and gets 1. A constant guess gets the share of
     the larger part: the least that any line reaches.
@@ -63,23 +65,23 @@ def straight_border(inside: Tensor, angles: int = 72) -> Tensor:
     expect(inside.dtype == torch.bool, "inside", "dtype torch.bool", inside.dtype)
     expect_count(angles, "angles", 2)
     side = inside.shape[1]
-    place = torch.linspace(-1, 1, side, dtype=torch.float64)
+    place = torch.linspace(-1, 1, side, dtype=torch.float64, device="cpu")
     cells = inside.flatten(1).cpu()
     most = torch.maximum(cells.sum(1), (~cells).sum(1))
-    for angle in torch.arange(angles, dtype=torch.float64) * math.pi / angles:
+    for angle in torch.arange(angles, dtype=torch.float64, device="cpu") * math.pi / angles:
         height, order = (place[None, :] * angle.cos() + place[:, None] * angle.sin()).flatten().sort()
         below = cells[:, order].cumsum(1)  # how many are inside below a line after each cell
-        total, count = below[:, -1:], torch.arange(1, side**2 + 1)
+        total, count = below[:, -1:], torch.arange(1, side**2 + 1, device="cpu")
         agree = torch.maximum(below + (side**2 - count) - (total - below), (count - below) + (total - below))
-        cut = torch.cat([height.diff() > 1e-9, torch.tensor([True])])  # a line can't part cells of one height
+        cut = torch.cat([height.diff() > 1e-9, torch.ones(1, dtype=torch.bool, device="cpu")])  # a line can't part cells of one height
         most = torch.maximum(most, agree[:, cut].amax(1))
-    return (most.double() / side**2).to(inside.device)
+    return most.cpu().double() / side**2
 
 
 def random_orthogonal(count: int, inputs: int, generator: torch.Generator) -> Tensor:
-    """``count`` random directions in ``inputs`` dimensions, each of length 1, at right angles to each other: (count, inputs) float64."""
+    """``count`` random directions in ``inputs`` dimensions, each of length 1, at right angles to each other: (count, inputs) float64, where ``generator`` lives."""
     _expect_room(count, inputs)
-    return torch.linalg.qr(torch.randn(inputs, count, generator=generator, dtype=torch.float64))[0].T
+    return torch.linalg.qr(torch.randn(inputs, count, generator=generator, dtype=torch.float64, device=generator.device))[0].T
 
 
 def aligned(gradient: Tensor, count: int) -> Tensor:
@@ -140,14 +142,14 @@ def adversarial_directions(
     expect_labels(y, None, len(x), "y")
     expect_positive(eps, "eps")
     expect(len(counts) > 0, "counts", "at least one number of directions", counts)
-    found = torch.zeros(len(models), len(x), dtype=torch.int64)
+    found = torch.zeros(len(models), len(x), dtype=torch.int64, device="cpu")
     for i, (one, slope) in enumerate(zip(x, gradient)):
         for count in counts:
             tried = one + eps * directions(slope.flatten(), count).view(count, *one.shape)
             fooled = answers(models[0], tried) != y[i]
             if fooled.sum() > found[0, i]:
                 other = [(answers(model, tried[fooled]) != y[i]).sum().item() for model in models[1:]]
-                found[:, i] = torch.tensor([fooled.sum().item(), *other])
+                found[:, i] = torch.tensor([fooled.sum().item(), *other], device="cpu")
     return found
 
 

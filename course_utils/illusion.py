@@ -32,7 +32,7 @@ def draw(tilt: float = 15.0, *, spiral: bool = False, radii: Sequence[float] = R
     gaps = [b - a for a, b in zip(radii, radii[1:])]
     even = len(radii) >= 2 and 0 < radii[0] and radii[-1] < 0.95 and min(gaps) > 0 and max(gaps) - min(gaps) < 1e-6
     expect(even, "radii", "at least two, rising and evenly spaced, between 0 and 0.95", tuple(radii))
-    fine = torch.full((2 * size, 2 * size), GREY)
+    fine = torch.full((2 * size, 2 * size), GREY, device="cpu")
     for ring, radius in enumerate(radii):
         _draw_ring(fine, radius, gaps[0], math.radians(tilt) * (-1) ** ring, spiral)
     return torch.nn.functional.avg_pool2d(fine[None, None], 2)
@@ -41,7 +41,7 @@ def draw(tilt: float = 15.0, *, spiral: bool = False, radii: Sequence[float] = R
 def _draw_ring(picture: Tensor, radius: float, gap: float, tilt: float, spiral: bool) -> None:
     """The squares of one ring, in white and black by turns."""
     size, half = len(picture), 0.31 * gap
-    axis = (2 * torch.arange(size) + 1) / size - 1
+    axis = (2 * torch.arange(size, device=picture.device) + 1) / size - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     count = 2 * round(math.pi * radius / (1.28 * 2 * half))
     for number in range(count):
@@ -60,8 +60,8 @@ def unroll(picture: Tensor, *, angles: int = 720, steps: int = 240) -> Tensor:
     expect(picture.shape[:2] == (1, 1) and picture.shape[2] == picture.shape[3], "picture", "one grey square, (1, 1, H, H)", tuple(picture.shape))
     expect_count(angles, "angles", 8)
     expect_count(steps, "steps", 8)
-    angle = 2 * math.pi * torch.arange(angles) / angles
-    radius = (torch.arange(steps) + 0.5) / steps
+    angle = 2 * math.pi * torch.arange(angles, device=picture.device) / angles
+    radius = (torch.arange(steps, device=picture.device) + 0.5) / steps
     where = radius[None, :, None] * torch.stack([angle.cos(), angle.sin()], dim=-1)[:, None]
     return torch.nn.functional.grid_sample((picture - GREY).abs(), where[None], align_corners=False)[0, 0]
 
@@ -73,14 +73,14 @@ def follow(unrolled: Tensor, start: float, gap: float) -> Tensor:
     so that no single square counts for much.
     """
     angles, steps = unrolled.shape
-    radius = (torch.arange(steps) + 0.5) / steps
+    radius = (torch.arange(steps, device=unrolled.device) + 0.5) / steps
     reach, at, found = angles // 16, float(start), []
     for angle in range(angles):
         ink = unrolled[max(angle - reach, 0) : angle + reach + 1].sum(dim=0)  # within the turn: a spiral has a seam
         weight = ink * ((radius - at).abs() < gap / 2)
         at = float((weight * radius).sum() / weight.sum())
         found.append(at)
-    return torch.tensor(found)
+    return torch.tensor(found, device=unrolled.device)
 
 
 def local_tilt(picture: Tensor, radius: float, gap: float) -> float:
@@ -92,7 +92,7 @@ def local_tilt(picture: Tensor, radius: float, gap: float) -> float:
     grey = picture[0, 0]
     down, across = torch.gradient(grey)
     size = len(grey)
-    axis = (2 * torch.arange(size) + 1) / size - 1
+    axis = (2 * torch.arange(size, device=grey.device) + 1) / size - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     near = ((x.square() + y.square()).sqrt() - radius).abs() < gap / 2
     turned = 4 * (torch.atan2(down, across) - torch.atan2(y, x))[near]

@@ -4,17 +4,19 @@ Environment variables, all optional:
 
 ``COURSE_SEED``        base seed of everything random, 0 unless set
 ``COURSE_PROFILE``     ``quick`` (default: embedded data, a CPU, no network) or ``full`` (downloads, a GPU)
-``COURSE_DEVICE``      ``cuda``, ``mps`` or ``cpu`` instead of the best one found
+``COURSE_DEVICE``      ``cuda``, ``cuda:1``, ``mps`` or ``cpu`` instead of the best one found
 ``COURSE_DATA_DIR``    folder of downloads, trained judges and checkpoints
 ``COURSE_BUILD_DIR``   folder of records and rendered notebooks
 ``COURSE_STATIC``      anything: still pictures instead of explorers, and no progress bars
 """
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import random
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +24,7 @@ import numpy as np
 import platformdirs
 import torch
 
+from course_utils import precision
 from course_utils.validate import expect, expect_choice, expect_count
 
 PROFILES = ("quick", "full")
@@ -31,15 +34,38 @@ _PACKAGE = Path(__file__).resolve().parent
 def device() -> torch.device:
     """The device to compute on: ``COURSE_DEVICE``, else CUDA, else MPS, else the CPU.
 
-    Raises ValueError when ``COURSE_DEVICE`` names none of them or one that this machine lacks.
+    CUDA is not initialised: processes that ``notebook_launcher`` forks later couldn't use it. Raises ValueError when
+    ``COURSE_DEVICE`` names none of them or one that this machine lacks.
     """
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    found = {"cuda": _gpus(), "mps": torch.backends.mps.is_available(), "cpu": True}
     wanted = os.environ.get("COURSE_DEVICE")
     if wanted:
-        expect_choice(wanted, "COURSE_DEVICE", tuple(found))
-        expect(found[wanted], "COURSE_DEVICE", "a device that this machine has", repr(wanted))
-        return torch.device(wanted)
+        kind, _, number = wanted.partition(":")
+        expect_choice(kind if number.isdecimal() and kind == "cuda" else wanted, "COURSE_DEVICE", tuple(found))
+        expect(found[kind] > int(number or 0), "COURSE_DEVICE", "a device that this machine has", repr(wanted))
+        return torch.device(kind, int(number)) if number else torch.device(kind)
     return torch.device(next(name for name, there in found.items() if there))
+
+
+def _gpus() -> int:
+    """How many GPUs CUDA can use here. ``torch.cuda.is_available`` would know as well, but spoil later forks."""
+    count = torch.cuda.device_count()
+    made_for = torch.version.cuda  # None on AMD
+    if count and made_for and _driver() // 1000 < int(made_for.split(".")[0]):
+        warnings.warn(f"the GPU's driver is too old for a torch made for CUDA {made_for}, or not there: computing without it", stacklevel=3)
+        return 0
+    return count
+
+
+def _driver() -> int:
+    """The newest CUDA that the driver serves, 12040 for 12.4; 0 without one."""
+    try:
+        library = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return 0
+    version = ctypes.c_int(0)
+    library.cuDriverGetVersion(ctypes.byref(version))  # one of the few calls that don't initialise it
+    return version.value
 
 
 def base_seed() -> int:
@@ -78,12 +104,12 @@ def profile() -> str:
 def checkout() -> Path | None:
     """The folder of the course's checkout, or None when the package was installed from elsewhere."""
     root = _PACKAGE.parent
-    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+    return root if os.path.isfile(root / "pyproject.toml") and os.path.isdir(root / "notebooks") else None
 
 
 def _folder(variable: str, in_checkout: str) -> Path:
     if chosen := os.environ.get(variable):
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # Path's own raises for a user without a home
     root = checkout()
     return root / in_checkout if root else Path(platformdirs.user_cache_dir("gan-adversarial-course")) / in_checkout
 
@@ -129,8 +155,9 @@ def start(notebook: str, *, quick: dict, full: dict, threads: int | None = None)
     if threads is not None:
         expect_count(threads, "threads")
         torch.set_num_threads(threads)
-    name = torch.cuda.get_device_name() if where.type == "cuda" else "1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads"
-    print(f"device  {where.type} ({name}), torch {torch.__version__.split('+')[0]}")
+    count, what = (torch.cuda.device_count(), "GPU") if where.type == "cuda" else (torch.get_num_threads(), "thread")
+    print(f"device  {where} ({count} {what}{'s' * (count != 1)}), torch {torch.__version__.split('+')[0]}")
+    print(f"precision {precision.describe(where)}")
     print(f"profile {profile()}, seed {seed()}")
     print(f"time    {notebook}: {_time_line(notebook, where.type)}")
     return SimpleNamespace(**chosen, device=where, seed=base_seed())

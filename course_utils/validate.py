@@ -40,20 +40,40 @@ def expect_in_box(values: object, name: str = "x") -> None:
 
 
 def _expect_unit(values: Tensor, name: str) -> None:
-    low, high = (v.item() for v in torch.aminmax(values.detach()))  # NaN spreads into both
+    low, high = torch.stack(torch.aminmax(values.detach())).tolist()  # NaN spreads into both; one read, for which a GPU waits
     expect(low == low and high == high, name, "no NaN", "NaN among the values")
     expect(0 <= low and high <= 1, name, "values in [0, 1]", f"values in [{low:.4g}, {high:.4g}]")
 
 
 def expect_images(images: object, name: str = "images") -> None:
     """Raise ValueError unless ``images`` is a float tensor (N, C, H, W) with every value in [0, 1]."""
+    expect_image_shape(images, name)
+    _expect_unit(images, name)
+
+
+def expect_image_shape(images: object, name: str = "images") -> None:
+    """Raise ValueError unless ``images`` is a float tensor (N, C, H, W), not empty. Its values are not read."""
     tensor = isinstance(images, Tensor)
     expect(tensor, name, "a torch.Tensor (N, C, H, W)", type(images).__name__)
     expect(images.ndim == 4, name, "the shape (N, C, H, W)", f"the shape {tuple(images.shape)}")
     expect(images.is_floating_point(), name, "a floating point dtype, values in [0, 1]", images.dtype)
     if images.numel() == 0:
         raise ValueError(f"{name}: expected at least one picture, got the shape {tuple(images.shape)}")
-    _expect_unit(images, name)
+
+
+def expect_generator(generator: object, name: str = "generator") -> None:
+    """Raise ValueError unless ``generator`` is None or a torch.Generator on the CPU, whose numbers no GPU changes."""
+    expected = "None or a torch.Generator on the CPU"
+    expect(generator is None or isinstance(generator, torch.Generator), name, expected, type(generator).__name__)
+    expect(generator is None or generator.device.type == "cpu", name, expected, f"one on {getattr(generator, 'device', None)}")
+
+
+def expect_label_form(labels: object, count: int, name: str = "labels") -> None:
+    """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,). No value is read: that would wait for a GPU."""
+    tensor = isinstance(labels, Tensor)
+    expect(tensor, name, "a torch.Tensor of class numbers", type(labels).__name__)
+    expect(labels.dtype == torch.int64, name, "dtype torch.int64", labels.dtype)
+    expect(labels.shape == (count,), name, f"the shape ({count},)", f"the shape {tuple(labels.shape)}")
 
 
 def expect_labels(labels: object, classes: int | None, count: int, name: str = "labels") -> None:
@@ -61,10 +81,7 @@ def expect_labels(labels: object, classes: int | None, count: int, name: str = "
 
     With ``classes`` None, while nobody knows how many there are, any number of at least 0 will do.
     """
-    tensor = isinstance(labels, Tensor)
-    expect(tensor, name, "a torch.Tensor of class numbers", type(labels).__name__)
-    expect(labels.dtype == torch.int64, name, "dtype torch.int64", labels.dtype)
-    expect(labels.shape == (count,), name, f"the shape ({count},)", f"the shape {tuple(labels.shape)}")
+    expect_label_form(labels, count, name)
     if labels.numel():
         low, high = labels.min().item(), labels.max().item()
         if classes is None:

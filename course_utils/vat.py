@@ -9,6 +9,7 @@ gradient of the divergence at r = xi d is nearly xi H d; that becomes the next d
 of a divergence of 1e-12 is the difference of two nearly equal distributions. So a step is never shorter than about the root
 of the machine precision times the length of x (in the limit of small steps the direction doesn't depend on the step), and the
 difference of the two distributions is computed from the difference of the logits, which loses nothing where a model is nearly sure.
+In the 10 bits of TF32, which GPUs round to by default in convolutions, such a step would drown; so the passes are in full float32.
 
 **Batch norm.** Put pictures with and without labels through in one pass for the supervised cost, as notebook 09 does. Normalised
 apart, a net can learn one rule for the few and give all others one and the same answer, which is as smooth as can be.
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from course_utils.precision import full_precision
 from course_utils.validate import expect, expect_count, expect_positive
 
 Model = Callable[[Tensor], Tensor]  # pictures or embeddings (B, ...) -> logits (B, K)
@@ -45,13 +47,14 @@ def vat_loss(
     The clean distribution has no gradient: the perturbed answer moves to it and not the other way round. Nobody reads a
     label. Parameters gather gradients only by the caller's ``backward``, which adds to what was there. Buffers (the statistics of
     batch norm) stay as they are. Whatever the model draws from torch's global stream (dropout, noise) is the same in all
-    passes; afterwards the stream is where one pass would leave it. Perturbed pictures are not cut to [0, 1], as in the paper.
+    passes; afterwards the stream is where one draw of the direction and one pass would leave it. Perturbed pictures are not cut to [0, 1], as in the paper.
 
     Raises ValueError for arguments that are not so, and for answers that are no logits (B, K).
     """
     radius = _radius(eps, x)
+    start = _random_direction(x, xi, iterations, generator)
     with _same_passes(model, x) as (passing, clean):
-        d = _direction(passing, x.detach(), clean, xi, iterations, generator)
+        d = _direction(passing, x.detach(), clean, start, xi, iterations)
         log_q = F.log_softmax(_wide(passing(x + radius * d)), dim=1)
     return F.kl_div(log_q, F.log_softmax(_wide(clean), dim=1), reduction="batchmean", log_target=True)
 
@@ -71,8 +74,9 @@ def virtual_direction(
     An example whose answer doesn't change with x at all keeps its random direction.
     """
     _expect_examples(x)
+    start = _random_direction(x, xi, iterations, generator)
     with _same_passes(model, x) as (passing, clean):
-        return _direction(passing, x.detach(), clean, xi, iterations, generator)
+        return _direction(passing, x.detach(), clean, start, xi, iterations)
 
 
 def divergence(model: Model, x: Tensor, moved: Tensor) -> Tensor:
@@ -93,12 +97,15 @@ def entropy(model: Model, x: Tensor) -> Tensor:
 # ---- power iteration ---------------------------------------------------------------------------------
 
 
-def _direction(passing: Model, x: Tensor, clean: Tensor, xi: float, iterations: int, generator: torch.Generator | None) -> Tensor:
+def _random_direction(x: Tensor, xi: float, iterations: int, generator: torch.Generator | None) -> Tensor:
+    """Where power iteration begins, each example of length 1; before the passes, which put the global stream back."""
     expect_positive(xi, "xi")
     expect_count(iterations, "iterations", at_least=0)
     where = x.device if generator is None else generator.device
-    d = torch.randn(x.shape, dtype=x.dtype, generator=generator, device=where).to(x.device)
-    d = _unit(d)
+    return _unit(torch.randn(x.shape, dtype=x.dtype, generator=generator, device=where).to(x.device))
+
+
+def _direction(passing: Model, x: Tensor, clean: Tensor, d: Tensor, xi: float, iterations: int) -> Tensor:
     step = _step(x, clean, xi)
     for _ in range(iterations):
         with torch.enable_grad():
@@ -152,17 +159,21 @@ def _unit(values: Tensor, otherwise: Tensor | None = None) -> Tensor:
 def _same_passes(model: Model, x: Tensor) -> Iterator[tuple[Model, Tensor]]:
     """A function that is ``model`` with the same random numbers at every call, and its answer at ``x``, without gradient.
 
-    Within, modules in train mode work on copies of their buffers. Afterwards they have their own again, as before.
+    Within, modules in train mode work on copies of their buffers, and products are in full float32. cuDNN is off from the first recurrent
+    net on that it can't serve: in eval mode it gives no gradient, and the dropout between its layers doesn't follow torch's stream.
+    Afterwards all is as before.
     """
     expect(callable(model), "model", "a function of x that returns logits", type(model).__name__)
     kept: dict[nn.Module, dict[str, Tensor | None]] = {}
 
     def lend(module: nn.Module, _inputs: object) -> None:
+        if isinstance(module, nn.RNNBase) and (not module.training or module.dropout):
+            torch.backends.cudnn.enabled = False
         if module.training and module._buffers and module not in kept:
             kept[module] = dict(module._buffers)
             module._buffers.update({name: None if value is None else value.clone() for name, value in kept[module].items()})
 
-    start = _streams(x.device)
+    start, cudnn = _streams(x.device), torch.backends.cudnn.enabled
 
     def passing(values: Tensor) -> Tensor:
         _set_streams(x.device, start)
@@ -170,12 +181,14 @@ def _same_passes(model: Model, x: Tensor) -> Iterator[tuple[Model, Tensor]]:
 
     hook = register_module_forward_pre_hook(lend)  # of all modules: it finds those inside a function too
     try:
-        with torch.no_grad():
-            clean = passing(x)
-        _expect_logits(clean, x)
-        yield passing, clean
+        with full_precision():
+            with torch.no_grad():
+                clean = passing(x)
+            _expect_logits(clean, x)
+            yield passing, clean
     finally:
         hook.remove()
+        torch.backends.cudnn.enabled = cudnn
         for module, buffers in kept.items():
             module._buffers.update(buffers)
 

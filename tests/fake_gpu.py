@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -299,7 +299,8 @@ def fake_gpu() -> Iterator[FakeGPU]:
     put_back = lambda new, device="cuda": None  # noqa: E731
     patches = [
         patch.object(torch, "Generator", Generator), patch.object(torch.cuda, "get_rng_state", state),
-        patch.object(torch.cuda, "set_rng_state", put_back), patch.object(torch.cuda, "is_bf16_supported", lambda *a, **k: False)]
+        patch.object(torch.cuda, "set_rng_state", put_back), patch.object(torch.cuda, "device", lambda _: nullcontext()),
+        patch.object(torch.cuda, "is_bf16_supported", lambda *a, **k: False)]
     _now.append(gpu)
     try:
         for one in patches:

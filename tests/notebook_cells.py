@@ -3,14 +3,34 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+from functools import cache
 from pathlib import Path
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+from course_utils.claims import record
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+COURSE = [NOTEBOOKS / f"{name}.ipynb" for name in record.notebooks()]
+
+
+@cache
+def changed(path: Path) -> bool:
+    """Whether git says that the notebook differs from the last commit: somebody's own work. False where git can't tell."""
+    try:  # not `git diff`, which outside of a repository compares files
+        status = subprocess.run(["git", "status", "--porcelain", "--", path.name], cwd=path.parent, capture_output=True, text=True)
+    except OSError:  # no git
+        return False
+    return status.returncode == 0 and "M" in status.stdout[:2]  # modified, in the index or beside it
+
+
+def stored() -> list[Path]:
+    """The course's notebooks that are as they were committed: what is stored in the others is the reader's own affair."""
+    return [path for path in COURSE if not changed(path)]
 
 
 def code(notebook: str) -> list[str]:
     """The code cells of ``notebook``, by the beginning of its file's name, in their order, without the one that installs."""
-    path, = NOTEBOOKS.glob(f"{notebook}*.ipynb")
+    path, = (path for path in COURSE if path.name.startswith(notebook))
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return [source for source in sources if "%pip" not in source]

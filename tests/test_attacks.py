@@ -6,7 +6,7 @@ import math
 import random
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import runtime
-from course_utils.attacks import BALLS, AttackWarning, fgsm, iterated, lbfgs, least_likely, pgd, saliency
+from course_utils.attacks import (
+    BALLS, AttackWarning, Camera, destruction_rate, doubts, expectation, fgsm, iterated, lbfgs, least_likely, pgd, saliency,
+)
 from course_utils.data import load
+from course_utils.defenses import Glimpses, Hedged, Noise
 from course_utils.training import evaluate, fit
 
 
@@ -590,3 +593,131 @@ def test_evaluate_counts_what_is_left(trained):
     model = copy.deepcopy(model).float()
     whole, early = (evaluate(model, test, attack=partial(pgd, eps=0.1, steps=10, early_stop=stop)) for stop in (False, True))
     assert evaluate(model, test).accuracy - whole.accuracy > 0.3 and abs(whole.accuracy - early.accuracy) <= 0.03
+
+
+# ---------------------------------------------------------------- what people hand over
+
+
+@EVERY
+@pytest.mark.parametrize("made", [lambda x: x.clone().requires_grad_(), lambda x: x * torch.ones(1, dtype=x.dtype, requires_grad=True)], ids=["leaf", "generator"])
+def test_pictures_with_a_gradient_or_a_graph_are_attacked_like_any_others(row, made, case):
+    model, x, y = (part[:9] if isinstance(part, Tensor) else part for part in case)
+    given = made(x)
+    found = row.attack(model, given, y, eps=row.eps)
+    assert torch.equal(found, row.attack(model, x, y, eps=row.eps)) and not found.requires_grad
+    assert given.requires_grad and given.grad is None
+
+
+def test_evaluate_attacks_pictures_that_a_generator_made(case):
+    model, x, y = case
+    data = load("digits", split="test").take(20)
+    scale = torch.ones(1, requires_grad=True)
+    made = replace(data, images=data.images * scale)
+    attack = partial(pgd, eps=0.1, steps=2)
+    assert evaluate(model.float(), made, attack) == evaluate(model.float(), data, attack)
+
+
+def test_a_head_of_sigmoids_is_doubted_once_and_log_probabilities_never(case):
+    model, x, y = case
+    for attack in (fgsm, partial(pgd, steps=3, restarts=2, batch=20)):
+        with pytest.warns(AttackWarning, match="look like probabilities") as told:
+            attack(lambda x: model(x).sigmoid(), x, y, eps=0.1)
+        assert len(told) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            attack(lambda x: model(x).log_softmax(1), x, y, eps=0.1)
+
+
+def test_the_same_warning_of_a_second_line_is_shown_too(case):
+    model, x, y = case
+    answers = lambda x: model(x).softmax(1)  # noqa: E731
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        fgsm(answers, x, y, eps=0.1)
+        fgsm(answers, x, y, eps=0.1)
+    assert len(told) == 2 and {one.filename for one in told} == {__file__}
+
+
+@pytest.mark.parametrize("attack", [iterated, pgd, lambda model, x, y, **how: least_likely(model, x, **how)], ids=["iterated", "pgd", "least likely"])
+@pytest.mark.parametrize("norm, eps", [("linf", 0.9), ("l2", 2.4)])
+def test_a_step_that_nobody_gave_is_never_complained_of(attack, norm, eps, linear):
+    model, x, y = linear
+    found = attack(model, x, y, eps=eps, norm=norm, steps=1)
+    assert BALLS[norm].size(found - x).max() <= eps + 1e-12 and not torch.equal(found, x)
+    with pytest.raises(ValueError, match="^step_size: expected 0 to"):
+        attack(model, x, y, eps=eps, norm=norm, steps=1, step_size=3.0)
+
+
+class Output:
+    """As a model of Hugging Face's answers."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+
+@EVERY
+def test_an_output_object_is_refused_with_the_way_to_its_logits(row, case):
+    model, x, y = case
+    with pytest.raises(ValueError, match=r"model: expected a torch.Tensor of logits, as of lambda x: model\(x\).logits, got Output"):
+        row.attack(lambda x: Output(model(x)), x, y, eps=row.eps)
+    with pytest.raises(ValueError, match="model: expected a torch.Tensor of logits, got tuple"):
+        row.attack(lambda x: (model(x),), x, y, eps=row.eps)
+
+
+class Elsewhere(torch.Generator):
+    """A generator that says it is on a GPU, where none is needed to see what becomes of it."""
+
+    device = torch.device("cuda")
+
+
+@pytest.mark.parametrize("taken", [
+    lambda stream: pgd(nn.Flatten(), torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), eps=0.1, generator=stream),
+    lambda stream: doubts(nn.Flatten(), torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), eps=0.1, generator=stream),
+    lambda stream: expectation(nn.Flatten(), Camera(), generator=stream),
+    lambda stream: destruction_rate(nn.Flatten(), torch.rand(2, 1, 2, 2), torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), Camera(), generator=stream),
+    lambda stream: Camera()(torch.rand(2, 1, 8, 8), stream),
+    lambda stream: Noise(0.1)(torch.rand(2, 1, 8, 8), stream),
+    lambda stream: Glimpses(4)(torch.rand(2, 1, 8, 8), stream),
+], ids=["pgd", "doubts", "expectation", "destruction_rate", "Camera", "Noise", "Glimpses"])
+def test_a_generator_on_a_gpu_is_named(taken):
+    with pytest.raises(ValueError, match="generator: expected None or a torch.Generator on the CPU, got one on cuda"):
+        taken(Elsewhere())
+
+
+class Recurrent(nn.Module):
+    """A convolution before an LSTM, both of which note whether cuDNN is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, bool] = {}
+        self.first, self.second = nn.Conv2d(1, 2, 3), nn.LSTM(12, 3, batch_first=True)
+        for name in ("first", "second"):
+            getattr(self, name).register_forward_hook(lambda *_, name=name: self.seen.update({name: torch.backends.cudnn.enabled}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).flatten(2))[0][:, -1]
+
+
+@pytest.mark.parametrize("given", [lambda net: net, lambda net: lambda x: net(x)], ids=["module", "function"])
+@pytest.mark.parametrize("taken", [
+    lambda model, x: fgsm(model, x, torch.zeros(len(x), dtype=torch.int64), eps=0.1), lambda model, x: Hedged(model, 0.1).eval()(x)], ids=["fgsm", "Hedged"])
+def test_only_recurrent_layers_do_without_cudnn(given, taken):
+    net, x = Recurrent().eval(), torch.rand(3, 1, 5, 6)
+    notes = []
+    net.second.register_forward_hook(lambda *_: notes.append(dict(net.seen)))
+    with torch.backends.cudnn.flags(enabled=True):
+        taken(given(net), x)
+        assert torch.backends.cudnn.enabled
+    assert notes[0] == {"first": True, "second": False}
+
+
+@EVERY
+def test_attack_works_whatever_torchs_default_device_is(row, case):
+    model, x, y = (part[:5] if isinstance(part, Tensor) else part for part in case)
+    wanted = row.attack(model, x, y, eps=row.eps)
+    torch.set_default_device("meta")
+    try:
+        found = row.attack(model, x, y, eps=row.eps)
+    finally:
+        torch.set_default_device(None)
+    assert torch.equal(found, wanted)

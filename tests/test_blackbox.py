@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.attacks import along_the_label, at_random, substitute
+from course_utils.attacks import along_the_label, at_random, blackbox, substitute
 
 DRAW = torch.Generator().manual_seed(0)
 SEEDS = torch.rand(10, 1, 4, 4, generator=DRAW)
@@ -127,3 +127,44 @@ def test_an_oracle_that_answers_otherwise_is_refused(answer):
 def test_bad_pictures_are_refused_by_name(x, labels, argument):
     with pytest.raises(ValueError, match=f"^{argument}: expected .+, got "):
         along_the_label(net(), x, labels)
+
+
+def test_a_label_that_the_model_does_not_know_is_called_labels_and_pictures_may_have_a_graph():
+    labels = torch.arange(10) % 3
+    with pytest.raises(ValueError, match="^labels: expected class numbers below 3"):
+        along_the_label(net(), SEEDS, labels + 1)
+    model, given = net(), SEEDS.clone().requires_grad_()
+    assert torch.equal(along_the_label(model, given, labels), along_the_label(model, SEEDS, labels))
+    assert not at_random(model, given, labels).requires_grad
+
+
+def test_new_pictures_are_made_where_the_model_is(monkeypatch):
+    met = []
+
+    class Far(nn.Module):
+        """Training takes it to another device."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3, 16))
+
+        def forward(self, x):
+            return x.flatten(1) @ self.weight.T
+
+    def fit(model, data, **how):
+        model.to("meta")
+
+    def augment(model, images, labels, step):
+        met.append((images.device.type, labels.device.type))
+        return torch.rand(images.shape, device="meta")
+
+    monkeypatch.setattr(blackbox, "fit", fit)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, to=torch.Tensor.to, **how: torch.zeros(self.shape) if self.is_meta else to(self, *where, **how))
+    rounds = list(substitute(truth, Far, SEEDS, 3, rounds=2, limit=15, augment=augment))
+    assert met == [("meta", "meta")] and [now.images.device.type for now in rounds] == ["cpu", "cpu"]
+    assert rounds[1].queries == 15
+
+
+def test_an_oracle_that_answers_no_tensor_is_refused():
+    with pytest.raises(ValueError, match="^the oracle's answers: expected a torch.Tensor"):
+        run(lambda x: [0] * len(x))

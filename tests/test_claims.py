@@ -1,6 +1,9 @@
 """Claims: limits from both sides, what is refused, the printed line, the record, the table."""
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import json
 import os
 import re
@@ -228,12 +231,10 @@ def interrupted(write, place: Path, monkeypatch) -> None:
     assert place.read_bytes() == before and sorted(place.parent.iterdir()) == names
 
 
-def test_an_interrupt_while_writing_leaves_the_old_record(build, monkeypatch, capsys):
+def test_an_interrupt_while_writing_leaves_the_old_record(build, monkeypatch):
     check("1.1", at_most("figure", 1, 5), against="y")
-    capsys.readouterr()
     interrupted(lambda: check("1.1", at_most("figure", 2, 5), against="y"), build / "claims/quick/seed-0/1.1.json", monkeypatch)
     assert record.read("quick", 0)["1.1"]["parts"][0]["measured"] == 1
-    assert capsys.readouterr().out == "", "what is not on record was not said"
 
 
 def test_an_interrupt_while_keeping_leaves_what_was_kept(monkeypatch):
@@ -241,6 +242,88 @@ def test_an_interrupt_while_keeping_leaves_what_was_kept(monkeypatch):
     place = record.keep("quick", 0)
     check("1.1", at_most("figure", 2, 5), against="y")
     interrupted(lambda: record.keep("quick", 0), place, monkeypatch)
+
+
+READ_ONLY = OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.fixture
+def read_only(monkeypatch) -> None:
+    """Nothing can be written anywhere."""
+    def refuse(*_, **__) -> None:
+        raise READ_ONLY
+
+    for function in ("mkdir", "write_text"):
+        monkeypatch.setattr(Path, function, refuse)
+
+
+def test_where_no_record_can_be_kept_the_claim_is_checked_and_a_warning_says_so_once(build, read_only, capsys):
+    with pytest.warns(UserWarning, match="records can't be kept in .*seed-0 .Read-only file system.*COURSE_BUILD_DIR") as warned:
+        check("1.1", at_most("figure", 1, 5), against="y")
+        check("1.2", at_most("figure", 2, 5), against="y")
+        with pytest.raises(claims.ClaimFails):
+            check("1.3", at_most("figure", 6, 5), against="y")
+    assert len(warned) == 1 and Path(warned[0].filename) == Path(__file__) and not build.exists()
+    assert [line[:5] for line in capsys.readouterr().out.splitlines()] == ["✓ 1.1", "✓ 1.2", "✗ 1.3"]
+
+
+def test_the_table_is_printed_where_it_cannot_be_written(build, read_only, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["claims", "--seeds", "0"])
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    table, _, last = capsys.readouterr().out.rpartition("\nnot written to ")
+    assert end.value.code == 0 and list(rows(table)) == IDS
+    assert last == f"{build / 'claims-quick.md'} (Read-only file system): set COURSE_BUILD_DIR to a folder that can be written\n"
+
+
+def test_records_that_cannot_be_kept_are_said_and_told_in_the_exit_status(build, monkeypatch, capsys):
+    check("1.1", at_most("figure", 1, 5), against="y")
+    monkeypatch.setattr(sys, "argv", ["claims", "--keep", "--seeds", "0"])
+    real = Path.mkdir
+
+    def refuse(self: Path, **options: bool) -> None:
+        if record.KEPT in self.parents:
+            raise READ_ONLY
+        real(self, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    said = capsys.readouterr().out
+    assert end.value.code == 1 and f"seed 0 not kept in {record.KEPT} (Read-only file system)" in said
+    assert said.endswith(f"written to {build / 'claims-quick.md'}\n")
+
+
+# --- what the output can't show ------------------------------------------------------------------------------------
+
+def written(encoding: str, print_it) -> str:
+    """What ``print_it`` writes to an output of ``encoding``."""
+    raw = io.BytesIO()
+    with contextlib.redirect_stdout(io.TextIOWrapper(raw, encoding=encoding, newline="\n")) as stream:
+        print_it()
+        stream.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def test_a_line_is_readable_in_what_windows_writes():
+    def print_it() -> None:
+        check("1.1", at_most("gradient at ε = 8/255 – ∇", 1, 5), against="y")
+        with pytest.raises(claims.ClaimFails, match="^✗ 1.2"):
+            check("1.2", at_most("figure", 6, 5), against="y")
+
+    assert written("utf-8", print_it).startswith("✓ 1.1 ") and "ε = 8/255 – ∇ 1" in written("utf-8", print_it)
+    first, second = written("cp1252", print_it).splitlines()
+    assert first.startswith("+ 1.1 Noise z") and "gradient at epsilon = 8/255 – ? 1 (at most 5)" in first
+    assert second.startswith("- 1.2 ")
+    assert written("ascii", print_it).splitlines()[1].startswith("- 1.2 ")
+    with contextlib.redirect_stdout(io.StringIO()) as kept:  # has no encoding at all
+        print_it()
+    assert kept.getvalue().startswith("✓ 1.1")
+
+
+def test_verdicts_are_readable_in_what_windows_writes():
+    quoted = claims.Quoted("error at ε", 0.9, "digits", 0.05, 0)
+    assert "error at epsilon" in written("cp1252", lambda: claims.print_verdicts([(quoted, 0.9)], "digits"))
 
 
 def test_only_check_writes_a_record(build):
@@ -309,7 +392,8 @@ def test_the_command_writes_the_table_of_the_profile_and_seeds_asked_for(build, 
     check("1.1", at_most("figure", 1, 5), against="y")
     monkeypatch.setattr(sys, "argv", ["claims", "--seeds", "0"])
     capsys.readouterr()
-    command.main()
+    with pytest.raises(SystemExit, match="0"):
+        command.main()
     printed = capsys.readouterr().out
     assert (build / "claims-quick.md").read_text(encoding="utf-8") == command.table("quick", [0])
     assert printed == command.table("quick", [0]) + f"written to {build / 'claims-quick.md'}\n"
@@ -319,15 +403,17 @@ def test_the_command_writes_the_table_of_the_profile_and_seeds_asked_for(build, 
 def test_keep_puts_only_seeds_that_were_run_into_the_course(monkeypatch, capsys):
     check("1.1", at_most("figure", 1, 5), against="y")
     monkeypatch.setattr(sys, "argv", ["claims", "--keep"])
-    command.main()
+    with pytest.raises(SystemExit, match="0"):
+        command.main()
     assert [path.name for path in (record.KEPT / "quick").iterdir()] == ["seed-0.json"]
     assert f"kept {record.KEPT / 'quick' / 'seed-0.json'}" in capsys.readouterr().out
 
 
-def test_the_command_runs_by_its_name(build):
+def test_the_command_runs_by_its_name_and_writes_what_windows_can_show(build):
     check("1.1", at_most("figure", 4.5, 5), against="y")
     done = subprocess.run([sys.executable, "-m", "course_utils.claims", "--profile", "quick", "--seeds", "0"], cwd=ROOT,
-                          env=os.environ | {"COURSE_BUILD_DIR": str(runtime.build_dir()), "PYTHONUTF8": "1"}, capture_output=True, encoding="utf-8")
+                          env=os.environ | {"COURSE_BUILD_DIR": str(runtime.build_dir()), "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+                          capture_output=True, encoding="cp1252")
     assert done.returncode == 0, done.stderr
-    assert list(rows(done.stdout)) == IDS and rows(done.stdout)["1.1"][1:] == ["figure 4.5 (at most 5)", "y", "0✓"]
+    assert list(rows(done.stdout)) == IDS and rows(done.stdout)["1.1"][1:] == ["figure 4.5 (at most 5)", "y", "0+"]
     assert done.stdout.endswith(f"written to {build / 'claims-quick.md'}\n")

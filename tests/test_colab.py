@@ -14,12 +14,12 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from notebook_cells import COURSE, stored
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from tools.stamp import CELL, ROOT, address, badge, stamp
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REPO = "https://github.com/someone/course"
 # What Colab had in August 2026. A bound above one of these would make the install cell replace it.
 ON_COLAB = {"accelerate": "1.14", "ipywidgets": "7.7.1", "matplotlib": "3.10", "numpy": "2.1", "scikit-learn": "1.6",
@@ -43,7 +43,7 @@ def test_what_colab_has_is_new_enough():
 def test_every_notebook_is_stamped():
     repo = address((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     stale = []
-    for path in NOTEBOOKS:
+    for path in stored():
         notebook = nbformat.read(path, as_version=4)
         stale += [path.name] * (stamp(copy.deepcopy(notebook), path.stem, repo) != notebook)
     assert stale == [], "run `make stamp`"
@@ -148,11 +148,7 @@ print(json.dumps({"course": course_utils.__file__, "checkout": str(runtime.check
 
 def opening(repo: str) -> nbformat.NotebookNode:
     """The opening of the first notebook: its install cell, the cell that starts the course, and a probe."""
-    if NOTEBOOKS:
-        notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
-    else:
-        notebook = unstamped()
-        notebook.cells[2].source = "from course_utils import runtime\nrun = runtime.start('demo', quick={}, full={})"
+    notebook = nbformat.read(COURSE[0], as_version=4)
     code = [cell for cell in stamp(notebook, "01_demo", repo).cells if cell.cell_type == "code"]
     return nbformat.v4.new_notebook(cells=code[:2] + [nbformat.v4.new_code_cell(PROBE)])
 

@@ -423,7 +423,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_a_damaged_file_is_named_removed_and_fetched_again(folder, monkeypatch, kind):
+def test_a_damaged_file_is_named_fetched_again_and_kept_under_another_name(folder, monkeypatch, kind):
     contents, reason = DAMAGED[kind]
     folder.mkdir()
     (folder / "mnist.npz").write_bytes(contents)
@@ -431,15 +431,73 @@ def test_a_damaged_file_is_named_removed_and_fetched_again(folder, monkeypatch, 
     with pytest.warns(UserWarning, match=reason) as warned:
         loaded = data.load("mnist")
     assert len(warned) == 1 and str(folder / "mnist.npz") in str(warned[0].message)
+    assert "will then be called mnist.npz.unused-1" in str(warned[0].message) and (folder / "mnist.npz.unused-1").read_bytes() == contents
     assert len(loaded) == 12 and same(cache.read(folder / "mnist.npz"), made())
 
 
-def test_a_damaged_file_without_a_network_is_gone_and_asked_for(folder):
+def test_a_damaged_file_without_a_network_stays_where_it_is_and_another_is_asked_for(folder):
     folder.mkdir()
     (folder / "mnist.npz").write_bytes(WHOLE[:-300])
-    with pytest.warns(UserWarning, match="was damaged"), pytest.raises(RuntimeError, match="Wanted: "):
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="can't be used"), pytest.raises(RuntimeError, match="Wanted: "):
+            data.load("mnist")
+    assert os.listdir(folder) == ["mnist.npz"] and (folder / "mnist.npz").read_bytes() == WHOLE[:-300]
+
+
+def test_no_file_that_was_kept_is_overwritten_by_the_next_one(folder, monkeypatch):
+    folder.mkdir()
+    plant(monkeypatch, Planted)
+    for number in (1, 2):
+        (folder / "mnist.npz").write_bytes(b"bytes %d" % number)
+        with pytest.warns(UserWarning, match=f"mnist.npz.unused-{number}$"):
+            data.load("mnist")
+    assert [(folder / f"mnist.npz.unused-{number}").read_bytes() for number in (1, 2)] == [b"bytes 1", b"bytes 2"]
+
+
+def of_keras(**changes) -> bytes:
+    """What Keras keeps of pictures with ten classes: bytes, labels of one byte, no channel."""
+    rng = np.random.default_rng(0)
+    found = {"x_train": rng.integers(0, 256, (20, 5, 4), dtype=np.uint8), "y_train": np.arange(20, dtype=np.uint8) % 10,
+             "x_test": rng.integers(0, 256, (10, 5, 4), dtype=np.uint8), "y_test": np.arange(10, dtype=np.uint8)}
+    return stored_bytes(np.savez_compressed, **{**found, **changes})
+
+
+def test_the_file_of_keras_is_used_as_it_is(folder):
+    folder.mkdir()
+    (folder / "mnist.npz").write_bytes(of_keras())
+    stored = np.load(io.BytesIO(of_keras()))
+    for split in ("train", "test"):
+        loaded = data.load("mnist", split)
+        assert loaded.shape == (1, 5, 4) and loaded.classes == tuple("0123456789")
+        assert np.array_equal((loaded.images * 255).round().byte()[:, 0], stored[f"x_{split}"])
+        assert loaded.labels.tolist() == stored[f"y_{split}"].tolist()
+    assert os.listdir(folder) == ["mnist.npz"] and (folder / "mnist.npz").read_bytes() == of_keras()
+
+
+def test_colours_and_a_column_of_labels_as_keras_has_them(folder):
+    folder.mkdir()
+    pixels, column = np.zeros((20, 5, 4, 3), dtype=np.uint8), (np.arange(20) % 10)[:, None]
+    (folder / "cifar10.npz").write_bytes(of_keras(x_train=pixels, y_train=column, x_test=pixels, y_test=column))
+    loaded = data.load("cifar10")
+    assert loaded.shape == (3, 5, 4) and loaded.labels.tolist() == column.flatten().tolist() and loaded.classes[9] == "truck"
+
+
+@pytest.mark.parametrize("change, reason", [
+    ({"y_train": np.zeros(20)}, "y_train: expected whole numbers, got float64"), ({"y_train": np.eye(10, dtype=int)[np.arange(20) % 10]}, "train_labels: expected the shape"),
+    ({"y_test": np.full(10, 10)}, "test_labels: expected class numbers from 0 to 9"), ({"x_train": np.zeros((20, 5, 4))}, "train_images: expected")])
+def test_a_file_of_keras_with_something_else_in_it_is_not_used(folder, change, reason):
+    folder.mkdir()
+    (folder / "mnist.npz").write_bytes(of_keras(**change))
+    with pytest.warns(UserWarning, match=reason), pytest.raises(RuntimeError, match="(?s)Wanted: .*Keras's, with x_train"):
         data.load("mnist")
-    assert os.listdir(folder) == []
+    assert (folder / "mnist.npz").read_bytes() == of_keras(**change)
+
+
+def test_the_names_of_the_classes_are_torchvisions():
+    assert arrays.CLASSES.keys() == download.SOURCES.keys()
+    assert [name.split(" - ")[0] for name in torchvision.datasets.MNIST.classes] == list(arrays.CLASSES["mnist"])
+    assert torchvision.datasets.FashionMNIST.classes == list(arrays.CLASSES["fashion_mnist"])
+    assert sorted(arrays.CLASSES["cifar10"]) == list(arrays.CLASSES["cifar10"]) and len(set(arrays.CLASSES["cifar10"])) == 10
 
 
 class Trap:

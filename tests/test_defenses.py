@@ -13,6 +13,7 @@ from course_utils.data import ImageSet
 from course_utils.defenses import (
     Decoded, Glimpses, Hedged, Noise, Redrawing, adversarial, bits_loss, codewords, double_backprop, learn_to_restore, noisy, small_weights,
 )
+from course_utils.defenses.adversarial import from_new_points
 from course_utils.models import FCAutoEncoder
 from course_utils.models.layered import layered
 from course_utils.training import fit
@@ -297,3 +298,23 @@ def test_layered_has_the_layers_it_was_asked_for():
     assert net(torch.rand(2, 3, 8, 8)).shape == (2, 5)
     torch.testing.assert_close(net[0](torch.tensor([0.0, 1.0])), torch.tensor([-0.5, 0.5]))
     assert not any(isinstance(part, nn.Dropout) for part in layered((1, 8, 8), 2))
+
+
+def test_pictures_that_a_generator_made_can_be_learnt_from():
+    scale = torch.ones(1, requires_grad=True)
+    images = torch.rand(8, 1, 6, 6) * scale
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 36), nn.Sigmoid(), nn.Unflatten(1, (1, 6, 6)))
+    learn_to_restore(net, images, images * 0.5, epochs=2, batch=4, name="made", progress=False)
+    assert scale.grad is None
+
+
+def test_defences_do_not_depend_on_torchs_default_device():
+    seen, net = [], nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+    torch.set_default_device("meta")
+    try:
+        words = codewords(4, 8)
+        from_new_points(lambda model, x, y, generator: seen.append(generator.device.type))(net, X, Y)
+    finally:
+        torch.set_default_device(None)
+    assert words.device.type == "cpu" and seen == ["cpu"]
+    assert Redrawing(net.to("meta"), (1, 6, 6)).draw is not None

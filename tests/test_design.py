@@ -131,3 +131,29 @@ def test_ascent_leaves_the_net_and_works_without_gradients():
 def test_bad_input_is_named(bad, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         bad()
+
+
+@pytest.mark.parametrize("call", [lambda net: net, lambda net: lambda d: net(d)], ids=["module", "function"])
+def test_a_score_in_train_mode_is_asked_in_eval_mode_and_given_back_as_it_was(call):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(12, 20), torch.nn.BatchNorm1d(20), torch.nn.Dropout(0.5), torch.nn.Tanh(), torch.nn.Linear(20, 1), torch.nn.Flatten(0))
+    start = torch.rand(4, 12)
+    wanted = design.ascend(call(net.eval()), start, steps=3).path
+    before = {name: value.clone() for name, value in net.train().state_dict().items()}
+    assert torch.equal(design.ascend(call(net), start, steps=3).path, wanted)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items()) and all(part.training for part in net.modules())
+
+
+def test_where_tensors_are_made_by_default_does_not_matter():
+    start = torch.rand(3, 12)
+    everything = lambda: [  # noqa: E731
+        design.cars(5), design.cars(5, generator=torch.Generator("cpu").manual_seed(1)), design.simulate(start), design.mismatch(start), design.sound(FREE),
+        design.to_designs(design.to_quantities(start)), design.ascend(lambda d: d.sum(1), start, steps=2).path,
+    ]
+    wanted = everything()
+    try:
+        torch.set_default_device("meta")
+        found = everything()
+    finally:
+        torch.set_default_device(None)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted))

@@ -135,3 +135,13 @@ def test_bad_pictures_labels_and_models_are_named():
                                (lambda x: NET(x).detach(), X, Y, "model: expected torch operations")):
         with pytest.raises(ValueError, match=named):
             doubts(model, x, y, eps=0.1)
+
+
+def test_pictures_with_a_gradient_are_looked_at_and_sigmoids_are_doubted():
+    x, y = X[:12].clone().requires_grad_(), Y[:12]
+    with pytest.warns(DoubtWarning, match="probabilities: the answers all lie in"):
+        found = doubts(lambda x: NET(x).sigmoid(), x, y, eps=0.1, steps=2)
+    assert "probabilities" in found.reasons and not x.grad
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert "probabilities" not in doubts(lambda x: NET(x).log_softmax(1), x, y, eps=0.1, steps=2).reasons

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 
 import pytest
@@ -169,3 +170,29 @@ def test_bad_settings_of_an_ensemble_are_named(models, weights, named):
 def test_members_with_other_classes_are_named():
     with pytest.raises(ValueError, match=r"models: expected answers of one shape from all of them, got \(5, 3\), \(5, 4\)"):
         ensemble([net(3), net(4)])(X)
+
+
+class Output:
+    """As a model of Hugging Face's answers."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+
+def test_output_objects_are_refused_with_the_way_to_their_logits():
+    model = net()
+    outputs = lambda x: Output(model(x))  # noqa: E731
+    with pytest.raises(ValueError, match=r"^model: expected a torch.Tensor of logits, as of lambda x: model\(x\).logits, got Output"):
+        expectation(outputs, shaken)(X)
+    with pytest.raises(ValueError, match=r"^models: expected a torch.Tensor of logits, as of lambda x: model\(x\).logits, got Output"):
+        ensemble([model, outputs])(X)
+
+
+@pytest.mark.parametrize("wrapped", [lambda model: ensemble([model]), lambda model: expectation(model, shaken)], ids=["ensemble", "expectation"])
+def test_sigmoids_are_doubted_behind_a_wrapper_and_log_probabilities_are_not(wrapped):
+    model = net()
+    with pytest.warns(AttackWarning, match="look like probabilities"):
+        wrapped(lambda x: model(x).sigmoid())(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrapped(lambda x: model(x).log_softmax(1))(X)

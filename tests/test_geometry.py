@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 
+from torch import nn
+
 from course_utils import geometry
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -191,3 +193,58 @@ def test_other_models_are_asked_only_about_directions_that_fool_the_first_and_th
     assert found.flatten().tolist() == [1, 1]
     fewer = geometry.adversarial_directions([halves(w)], x, y, w[None], eps=0.3, counts=(1, 2, 16))  # 0.3 / sqrt(16) is too short
     assert fewer.item() == 2
+
+
+# --- models as they come -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("call", [lambda net: net, lambda net: lambda x: net(x)], ids=["module", "function"])
+def test_a_net_in_train_mode_is_asked_in_eval_mode_and_given_back_as_it_was(call):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 3))
+    with torch.no_grad():
+        net(torch.randn(40, 6))  # statistics of their own
+    x, y = torch.randn(5, 6, generator=seeded()), torch.zeros(5, dtype=torch.int64)
+    asks = [
+        lambda: geometry.answers(call(net), x),
+        lambda: geometry.cross_sections(call(net), x, x.roll(1, 1), x.roll(2, 1), side=5),
+        lambda: geometry.adversarial_directions([call(net), call(net)], x, y, x, eps=1.0, counts=(1, 4)),
+    ]
+    net.eval()
+    wanted = [ask() for ask in asks]
+    net.train()
+    net[4].eval()
+    before, modes, stream = {k: v.clone() for k, v in net.state_dict().items()}, [m.training for m in net.modules()], torch.get_rng_state()
+    assert all(torch.equal(ask(), w) for ask, w in zip(asks, wanted))
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert [m.training for m in net.modules()] == modes and torch.equal(stream, torch.get_rng_state())
+
+
+def test_borders_are_looked_for_in_full_precision():
+    def model(x: torch.Tensor) -> torch.Tensor:
+        assert not torch.backends.cudnn.allow_tf32
+        return x
+
+    assert torch.backends.cudnn.allow_tf32
+    geometry.answers(model, torch.zeros(2, 3))
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_where_tensors_are_made_by_default_does_not_matter():
+    like, seen = torch.randn(3, 64, generator=seeded()), torch.rand(2, 5, 5, generator=seeded()) > 0.5
+    y = torch.zeros(3, dtype=torch.int64)
+
+    def everything() -> list[torch.Tensor]:
+        model = halves(like[0])
+        return [
+            geometry.random_directions(like, seeded(), perpendicular=True), geometry.random_orthogonal(3, 8, seeded()), geometry.straight_border(seen), geometry.aligned(like[0], 4),
+            geometry.aligned_signs(like[0], 4), geometry.cross_sections(model, like, like.roll(1, 1), like.roll(2, 1), side=5),
+            geometry.adversarial_directions([model, model], like, y, like, eps=1.0, counts=(1, 4)),
+        ]
+
+    wanted = everything()
+    try:
+        torch.set_default_device("meta")  # as "cuda" would be, on a machine without one
+        found = everything()
+    finally:
+        torch.set_default_device(None)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted))

@@ -63,6 +63,21 @@ def test_the_picture_is_grey_around_white_and_black():
     assert (picture[..., :5, :5] == illusion.GREY).all() and abs(picture.mean() - 0.5) < 0.01
 
 
+def test_where_tensors_are_made_by_default_does_not_matter():
+    def everything() -> list[torch.Tensor]:
+        picture = illusion.draw(size=80)
+        unrolled = illusion.unroll(picture)
+        return [picture, unrolled, illusion.follow(unrolled, 0.6, GAP), torch.tensor(illusion.local_tilt(picture, 0.6, GAP), device="cpu")]
+
+    wanted = everything()
+    try:
+        torch.set_default_device("meta")
+        found = everything()
+    finally:
+        torch.set_default_device(None)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted))
+
+
 @pytest.mark.parametrize("call, argument", [
     (lambda: illusion.draw(45), "tilt"), (lambda: illusion.draw(size=10), "size"), (lambda: illusion.draw(radii=(0.5,)), "radii"), (lambda: illusion.draw(radii=(0.2, 0.3, 0.9)), "radii"),
     (lambda: illusion.unroll(torch.zeros(1, 3, 8, 8)), "picture"), (lambda: illusion.unroll(torch.zeros(1, 1, 8, 9)), "picture"), (lambda: illusion.unroll(illusion.draw(size=64), angles=2), "angles"),

@@ -7,6 +7,7 @@ from torch import nn
 
 from course_utils import data
 from course_utils.attacks import AttackWarning, fgsm, lbfgs
+from course_utils.attacks.call import Lent
 from course_utils.attacks.lbfgs import _Curvature, _Goal, _Search
 from course_utils.models import ConvNet
 from course_utils.training import fit
@@ -121,7 +122,7 @@ def test_the_newest_pair_is_met_exactly_by_the_direction(free):
     for _ in range(5):  # more than it can remember
         s = torch.randn(3, 5, generator=draw, dtype=DOUBLE) * free
         change = (bend @ s[:, :, None]).squeeze(2)
-        curvature.learn(torch.arange(3), s, change)
+        curvature.learn(torch.ones(3, dtype=torch.bool), s, change)
     y = change + 2 * c[:, None] * s
     torch.testing.assert_close(curvature.direction(y, c, free.expand(3, 5)), -s)  # the secant equation
     gradient = torch.randn(3, 5, generator=draw, dtype=DOUBLE)
@@ -133,14 +134,14 @@ def test_without_pairs_the_direction_is_the_penaltys_own_and_rows_learn_by_thems
     curvature, c = _Curvature(torch.zeros(2, 3, dtype=DOUBLE), memory=2), torch.tensor([1.0, 4.0], dtype=DOUBLE)
     gradient, free = torch.tensor([[1.0, 2, 3], [4, 5, 6]], dtype=DOUBLE), torch.ones(2, 3, dtype=DOUBLE)
     torch.testing.assert_close(curvature.direction(gradient, c, free), -gradient / (2 * c[:, None]))
-    curvature.learn(torch.tensor([1]), torch.ones(1, 3, dtype=DOUBLE), torch.ones(1, 3, dtype=DOUBLE))
+    curvature.learn(torch.tensor([False, True]), torch.ones(2, 3, dtype=DOUBLE), torch.ones(2, 3, dtype=DOUBLE))
     torch.testing.assert_close(curvature.direction(gradient, c, free)[0], -gradient[0] / 2)
     assert not torch.allclose(curvature.direction(gradient, c, free)[1], -gradient[1] / 8)
 
 
 def test_values_that_the_box_holds_have_no_part_in_the_direction():
     model, x = planes(2), torch.tensor([[0.0], [1.0]], dtype=DOUBLE).expand(2, 20).contiguous()
-    search = _Search(_Goal(model, x.shape[1:], DOUBLE, True), x, 1 - model(x).argmax(1), searches=3, steps=3, memory=3)
+    search = _Search(_Goal(Lent(model), x.shape[1:], DOUBLE, True), x, 1 - model(x).argmax(1), searches=3, steps=3, memory=3)
     out = torch.where(x == 0, search.slope > 0, search.slope < 0)  # downhill leads out of the box
     assert 5 < out.sum() < 35 and (search.way[out] == 0).all() and (search.way[~out] != 0).all()
 

@@ -73,6 +73,33 @@ def test_a_bad_body_is_refused_in_words_and_costs_nothing(server, content):
     assert status == 400 and "expected" in said["error"] and not server.spent and not server.seen
 
 
+@pytest.mark.parametrize("shape", [(2**40, *SHAPE), (3, *SHAPE), (1, *SHAPE), (-1, *SHAPE), (2**31, 2**31, 4, 4)])
+def test_a_header_that_says_another_size_than_was_sent_is_refused(server, shape):
+    lie = io.BytesIO()
+    np.lib.format.write_array_header_1_0(lie, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    status, said = server.answer(lie.getvalue() + bytes(2 * 16), "a")
+    assert status == 400 and "expected" in said["error"] and not server.spent and not server.seen
+
+
+@pytest.mark.parametrize("header", [b"(" * 9000, b"{'descr': '|u1'}", b"{" + b"1:" * 4000, b"\xff" * 64])
+def test_a_header_that_nobody_can_read_is_refused(server, header):
+    status, said = server.answer(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header, "a")
+    assert status == 400 and "expected one numpy array" in said["error"]
+
+
+def test_columns_first_are_the_same_pictures(server):
+    pictures = np.arange(2 * 16, dtype=np.uint8).reshape(2, *SHAPE)
+    assert server.answer(body(np.asfortranarray(pictures)), "a")[0] == 200
+    assert np.array_equal((server.seen[0] * 255).round().byte().numpy(), pictures)
+
+
+def test_a_request_with_a_lying_header_is_answered(running):
+    lie = io.BytesIO()
+    np.lib.format.write_array_header_1_0(lie, {"descr": "|u1", "fortran_order": False, "shape": (2**44, 1, 28, 28)})
+    status, said = request(running, "POST", "/label", lie.getvalue(), {"Account": "liar"})
+    assert status == 400 and "got 0 bytes" in said["error"]
+
+
 # ---- the process -----------------------------------------------------------------------------------------
 
 

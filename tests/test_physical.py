@@ -9,7 +9,7 @@ from torchvision.io import decode_jpeg, encode_jpeg
 from torchvision.transforms.functional import perspective
 
 from course_utils.attacks import Camera, Destruction, destruction_rate, jpeg
-from course_utils.attacks.physical import _blurred, _seen_from, homography
+from course_utils.attacks.physical import _blurred, _sampled, _seen_from, homography
 from course_utils.data import load
 
 DOUBLE = torch.float64
@@ -89,13 +89,13 @@ def test_blur_is_a_gaussian_of_its_own_width_for_each_picture():
     x = torch.zeros(3, 2, 31, 31, dtype=DOUBLE)
     x[:, :, 15, 15] = 1
     sigma = torch.tensor([0.0, 1.0, 2.5], dtype=DOUBLE)
-    seen, place = _blurred(x, sigma), torch.arange(31, dtype=DOUBLE) - 15
+    seen, place = _blurred(x, sigma, 2.5), torch.arange(31, dtype=DOUBLE) - 15
     torch.testing.assert_close(seen.sum((2, 3)), torch.ones(3, 2, dtype=DOUBLE))
     spread = (seen.sum(2) * place.square()).sum(2).sqrt()
     torch.testing.assert_close(spread, sigma[:, None].expand(3, 2), rtol=0.03, atol=1e-6)
     torch.testing.assert_close(seen, seen.transpose(2, 3))
     flat = torch.full((1, 1, 9, 9), 0.4, dtype=DOUBLE)
-    torch.testing.assert_close(_blurred(flat, torch.tensor([2.0], dtype=DOUBLE)), flat)
+    torch.testing.assert_close(_blurred(flat, torch.tensor([2.0], dtype=DOUBLE), 2.0), flat)
 
 
 def test_noise_is_normal_and_of_up_to_its_size():
@@ -225,3 +225,51 @@ def test_bad_input_of_the_destruction_rate_is_named(change, named):
     arguments = {"x": CLEAN, "x_adv": ADV, "y": LABELS, **change}
     with pytest.raises(ValueError, match=named):
         destruction_rate(grey, arguments.pop("x"), arguments.pop("x_adv"), arguments.pop("y"), brighter, **arguments)
+
+
+def test_without_a_generator_every_destruction_rate_takes_photographs_of_its_own():
+    drawn = []
+
+    def noted(x, generator):
+        drawn.append(torch.rand(3, generator=generator))
+        return x
+
+    torch.manual_seed(1)
+    for _ in range(2):
+        destruction_rate(grey, CLEAN, ADV, LABELS, noted)
+    torch.manual_seed(1)
+    destruction_rate(grey, CLEAN, ADV, LABELS, noted)
+    assert not torch.equal(drawn[0], drawn[1]) and torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("side", [(8, 8), (9, 13)])
+def test_points_beyond_the_edge_are_the_edges_where_a_device_has_no_such_padding(side):
+    x = torch.rand(2, 3, *side, generator=stream(), dtype=DOUBLE, requires_grad=True)
+    points = (3 * torch.rand(2, *side, 2, generator=stream(1), dtype=DOUBLE) - 1.5).requires_grad_()
+    seen = [_sampled(x, points, border) for border in (True, False)]
+    torch.testing.assert_close(*seen, rtol=0, atol=1e-12)
+    weights = torch.rand(seen[0].shape, generator=stream(2), dtype=DOUBLE)
+    for wanted, got in zip(*(torch.autograd.grad((weights * one).sum(), (x, points)) for one in seen)):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
+
+
+def test_a_camera_takes_its_pictures_whatever_torchs_default_device_is():
+    x = torch.rand(2, 3, 9, 13, generator=stream())
+    jpeg.__globals__["_table"].cache_clear(), jpeg.__globals__["_colours"].cache_clear()
+    torch.set_default_device("meta")
+    try:
+        seen = Camera()(x, stream())
+    finally:
+        torch.set_default_device(None)
+    assert torch.equal(seen, Camera()(x, stream()))
+
+
+def test_a_camera_first_used_under_inference_mode_can_be_differentiated_afterwards():
+    x = torch.rand(1, 3, 8, 8, generator=stream(), dtype=torch.float64)
+    for name in ("_table", "_colours", "_cosines"):
+        jpeg.__globals__[name].cache_clear()
+    with torch.inference_mode():
+        jpeg(x, 63)
+    x.requires_grad_()
+    jpeg(x, 63).sum().backward()
+    assert x.grad.isfinite().all()

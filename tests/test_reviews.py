@@ -178,6 +178,14 @@ def test_another_file_is_refused_and_not_kept(server, tomatoes):
     assert list(tomatoes.iterdir()) == []
 
 
+def test_a_file_put_there_that_is_another_one_is_kept_under_another_name(server, tomatoes):
+    place = tomatoes / "rt-polaritydata.tar.gz"
+    place.write_bytes(b"somebody's own")
+    with pytest.warns(UserWarning, match="its sha256 digest is not .*will then be called rt-polaritydata.tar.gz.unused-1"):
+        reviews("rotten_tomatoes")
+    assert place.with_name(f"{place.name}.unused-1").read_bytes() == b"somebody's own" and place.read_bytes() == server.content
+
+
 def test_without_a_network_the_message_says_what_to_put_where(tomatoes, monkeypatch):
     monkeypatch.setattr(module, "ROTTEN_TOMATOES", archive.Source("http://127.0.0.1:9/x.tar.gz", "sha256", "0" * 64))
     with pytest.raises(RuntimeError) as caught:

@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 import torch
 
-from course_utils import runtime, validate
+from course_utils import precision, runtime, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,7 +34,10 @@ def random_state():
 
 
 def machine_with(patch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
-    patch.setattr(torch.cuda, "is_available", lambda: cuda)
+    patch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
+    patch.setattr(runtime, "_driver", lambda: 99000)
+    patch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA was initialised: what notebook_launcher forks then can't use it"))
+    patch.setattr(torch._C, "_cuda_getDeviceCount", lambda: pytest.fail("CUDA's driver was initialised"))
     patch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
@@ -64,9 +67,47 @@ def test_a_device_that_the_machine_lacks_is_refused(wanted, settings):
 
 
 def test_an_unknown_device_lists_the_names(settings):
-    settings.setenv("COURSE_DEVICE", "gpu")
-    with pytest.raises(ValueError, match="^COURSE_DEVICE: expected one of cuda, mps, cpu, got 'gpu'$"):
-        runtime.device()
+    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1.0", "cpu:0", "mps:1", ":1"):
+        settings.setenv("COURSE_DEVICE", name)
+        with pytest.raises(ValueError, match=f"^COURSE_DEVICE: expected one of cuda, mps, cpu, got '{name}'$"):
+            runtime.device()
+
+
+def test_one_of_several_gpus_is_taken_by_its_number(settings, capsys):
+    machine_with(settings, cuda=True, mps=False)
+    settings.setenv("COURSE_DEVICE", "cuda:1")
+    assert runtime.device() == torch.device("cuda", 1)
+    assert runtime.start("01_demo", quick={}, full={}).device == torch.device("cuda", 1)
+    assert capsys.readouterr().out.startswith("device  cuda:1 (2 GPUs), torch ")
+    for wanted in ("cuda:2", "cuda:10"):
+        settings.setenv("COURSE_DEVICE", wanted)
+        with pytest.raises(ValueError, match=f"^COURSE_DEVICE: expected a device that this machine has, got '{wanted}'$"):
+            runtime.device()
+
+
+@pytest.mark.parametrize("made_for, driver, count", [("12.6", 12040, 2), ("13.0", 12080, 0), ("13.0", 13000, 2), ("12.6", 0, 0), (None, 0, 2)])
+def test_a_gpu_with_too_old_a_driver_is_left_alone_aloud(made_for, driver, count, settings, recwarn):
+    machine_with(settings, cuda=True, mps=False)
+    settings.setattr(torch.version, "cuda", made_for)
+    settings.setattr(runtime, "_driver", lambda: driver)
+    assert runtime.device() == torch.device("cuda" if count else "cpu")
+    assert len(recwarn.list) == (count == 0)
+
+
+def test_the_driver_is_asked_for_the_cuda_that_it_serves(settings):
+    class Library:
+        def cuDriverGetVersion(self, place) -> int:
+            place._obj.value = 12040
+            return 0
+
+    settings.setattr(runtime.ctypes, "CDLL", lambda name: Library())
+    assert runtime._driver() == 12040
+
+    def missing(name: str):
+        raise OSError(name)
+
+    settings.setattr(runtime.ctypes, "CDLL", missing)
+    assert runtime._driver() == 0
 
 
 # --- seed --------------------------------------------------------------------------------------------------------
@@ -142,6 +183,17 @@ def test_a_stream_lives_on_the_device_asked_for():
     assert runtime.generator("a", on=torch.device("cpu")).initial_seed() == runtime.generator("a").initial_seed()
 
 
+def test_streams_live_on_the_cpu_wherever_tensors_are_made_by_default():
+    wanted = draw("a")
+    try:
+        torch.set_default_device("meta")
+        stream = runtime.generator("a")
+        runtime.seed(3)
+    finally:
+        torch.set_default_device(None)
+    assert stream.device == torch.device("cpu") and torch.rand(5, generator=stream).tolist() == wanted
+
+
 # --- profile and start ---------------------------------------------------------------------------------------------
 
 def test_the_profile_is_quick_unless_full_is_asked_for(settings):
@@ -194,15 +246,16 @@ def test_start_prints_device_profile_seed_and_time(settings, capsys):
     settings.setattr(runtime, "recorded_seconds", lambda notebook: {"cpu": {"seconds": 90, "machine": f"the machine of {notebook}"}})
     runtime.start("01_demo", quick={}, full={})
     assert capsys.readouterr().out.splitlines() == [
-        "device  cpu (4 threads), torch 2.15.0", "profile quick, seed 2", "time    01_demo: took 1.5 min on the machine of 01_demo when last measured",
+        "device  cpu (4 threads), torch 2.15.0", "precision float32", "profile quick, seed 2", "time    01_demo: took 1.5 min on the machine of 01_demo when last measured",
     ]
 
 
-def test_start_names_the_gpu(settings, capsys):
+def test_start_names_the_gpu_and_its_precision_without_initialising_it(settings, capsys):
     machine_with(settings, cuda=True, mps=False)
-    settings.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
-    runtime.start("01_demo", quick={}, full={})
-    assert capsys.readouterr().out.startswith("device  cuda (Some GPU), torch ")
+    runtime.start("01_demo", quick={}, full={}, threads=torch.get_num_threads())
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("device  cuda (2 GPUs), torch ")
+    assert second == f"precision {precision.describe(torch.device('cuda'))}"
 
 
 CPU_TIME = {"cpu": {"seconds": 60, "machine": "2 cores"}}
@@ -218,12 +271,11 @@ CPU_TIME = {"cpu": {"seconds": 60, "machine": "2 cores"}}
 ])
 def test_the_time_line_says_what_the_device_means(profile, device, times, line, settings, capsys):
     machine_with(settings, cuda=True, mps=False)
-    settings.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     settings.setenv("COURSE_PROFILE", profile)
     settings.setenv("COURSE_DEVICE", device)
     settings.setattr(runtime, "recorded_seconds", lambda notebook: times)
     runtime.start("01_demo", quick={}, full={})
-    assert capsys.readouterr().out.splitlines()[2] == f"time    01_demo: {line}"
+    assert capsys.readouterr().out.splitlines()[3] == f"time    01_demo: {line}"
 
 
 def test_recorded_times_are_those_of_the_notebook_and_profile(settings, tmp_path):
@@ -265,6 +317,24 @@ def test_the_environment_moves_a_folder(folder, variable, name, root, settings, 
     settings.setenv("USERPROFILE", str(tmp_path))
     settings.setenv(variable, "~/mine")
     assert folder() == tmp_path / "mine"
+
+
+def test_nothing_here_needs_a_home_or_a_folder_that_can_be_read(settings, tmp_path):
+    """A container's user may have no home at all; a locked folder answers every question with PermissionError."""
+    settings.delenv("HOME", raising=False)
+    settings.delenv("USERPROFILE", raising=False)
+    settings.setattr("os.path.expanduser", lambda path: path)  # what it does for a user that the system doesn't know
+    settings.setenv("COURSE_DATA_DIR", "~/mine")
+    assert runtime.data_dir() == Path("~/mine")
+
+    def locked(*_args, **_more):
+        raise PermissionError
+
+    settings.setattr("os.stat", locked)
+    settings.setattr(Path, "stat", locked)
+    assert runtime.checkout() is None
+    settings.setattr(platformdirs, "user_cache_dir", lambda app: str(tmp_path / app))
+    assert runtime.build_dir() == tmp_path / "gan-adversarial-course" / "build"
 
 
 def test_the_folders_have_a_variable_each(settings, tmp_path):

@@ -4,13 +4,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import conftest
 import nbformat
+import notebook_cells
 import pytest
 from nbval.plugin import get_sanitize_patterns
 
-from tools import run
+from tools import run, stamp
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,13 +107,93 @@ def test_times_are_kept_per_notebook_profile_and_device(tmp_path, settings):
 
 
 def test_notebooks_are_found_by_number_name_and_path(tmp_path):
-    first, second = notebook_file(tmp_path), tmp_path / "02_other.ipynb"
-    second.write_bytes(first.read_bytes())
-    assert run.find([], tmp_path) == [first, second]
-    for name in ("01", "01_demo", str(first)):
+    first, second, own, copied = (tmp_path / f"{name}.ipynb" for name in ("01_gan_minimax", "02_dcgan", "Untitled", "01_gan_minimax-Copy1"))
+    for path in (first, second, own, copied):
+        path.write_bytes(notebook_file(tmp_path).read_bytes())
+    assert run.find([], tmp_path) == [first, second], "the course's own"
+    for name in ("01", "01_gan_minimax", str(first)):
         assert run.find([name], tmp_path) == [first]
-    with pytest.raises(ValueError, match="notebook '3': expected one of 01_demo, 02_other"):
-        run.find(["3"], tmp_path)
+    assert run.find([str(own), str(copied)], tmp_path) == [own, copied], "any other by its path"
+    for name in ("3", "Untitled"):
+        with pytest.raises(ValueError, match=f"notebook '{name}': expected one of 01_gan_minimax, 02_dcgan$"):
+            run.find([name], tmp_path)
+
+
+def test_stamp_leaves_other_notebooks_alone(tmp_path, settings, capsys):
+    (tmp_path / "notebooks").mkdir()
+    title = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
+    nbformat.write(title, tmp_path / "notebooks" / "01_gan_minimax.ipynb")
+    (tmp_path / "notebooks" / "Untitled.ipynb").write_text("")
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://github.com/someone/course"\n')
+    settings.setattr(stamp, "ROOT", tmp_path)
+    settings.setattr(sys, "argv", ["stamp"])
+    stamp.main()
+    assert capsys.readouterr().out == "1 notebooks: https://github.com/someone/course\n"
+    assert (tmp_path / "notebooks" / "Untitled.ipynb").read_text() == ""
+
+
+# ---------------------------------------------------------------- what `make test` compares
+
+
+@pytest.fixture
+def committed(tmp_path) -> Path:
+    """A notebook in a git repository, as it was committed."""
+    git = ["git", "-c", "user.name=course", "-c", "user.email=course@example.org"]
+    path = notebook_file(tmp_path, "# NBVAL_CHECK_OUTPUT\n1")
+    try:
+        for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "The course"]):
+            subprocess.run(git + command, cwd=tmp_path, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no git: {error}")
+    notebook_cells.changed.cache_clear()
+    yield path
+    notebook_cells.changed.cache_clear()
+
+
+def cells_of(path: Path) -> list[SimpleNamespace]:
+    """What nbval collects of a notebook, as far as it matters here: cells whose outputs it would compare."""
+    return [SimpleNamespace(path=path, options={"check": True})]
+
+
+def test_a_notebook_is_compared_as_long_as_it_equals_the_commit(committed):
+    items = cells_of(committed)
+    conftest.pytest_collection_modifyitems(items)
+    assert items[0].options["check"] is True
+
+
+def test_a_readers_own_outputs_are_not_compared(committed):
+    committed.write_text(committed.read_text().replace('"execution_count": null', '"execution_count": 7'))
+    items = cells_of(committed)
+    conftest.pytest_collection_modifyitems(items)
+    assert notebook_cells.changed(committed) and items[0].options["check"] is False
+
+
+def test_without_git_or_a_commit_everything_is_compared(committed, monkeypatch):
+    committed.write_text("something else")
+    (committed.parent / ".git" / "HEAD").unlink()
+    assert not notebook_cells.changed(committed)
+    notebook_cells.changed.cache_clear()
+    monkeypatch.setenv("PATH", str(committed.parent))  # where there is no git
+    assert not notebook_cells.changed(committed)
+
+
+def test_only_the_courses_notebooks_are_collected(tmp_path, monkeypatch):
+    own = notebook_file(tmp_path)
+    monkeypatch.setattr(conftest, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(conftest, "COURSE", [tmp_path / "02_dcgan.ipynb"])
+    for given in (None, ["x"]):
+        config = SimpleNamespace(option=SimpleNamespace(ignore=given))
+        conftest.pytest_configure(config)
+        assert config.option.ignore == [*(given or []), str(own)]
+
+
+def test_what_is_not_compared_is_said(committed, monkeypatch):
+    committed.write_text("something else")
+    said = []
+    monkeypatch.setattr(conftest, "ROOT", committed.parent)
+    report = SimpleNamespace(nodeid=f"{committed.name}::Cell 0")
+    conftest.pytest_terminal_summary(SimpleNamespace(stats={"passed": [report]}, write_line=said.append))
+    assert said[0] == "course: run and not compared, since they differ from the last commit: 01_demo.ipynb" and len(said) == 2
 
 
 def test_only_figures_may_differ_in_compared_output():

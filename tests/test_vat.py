@@ -57,6 +57,26 @@ def test_one_round_is_the_hessian_times_the_random_direction(net, xi, dtype):
     assert F.cosine_similarity(found.flatten(1).double(), wanted).min() > (0.99 if xi == 1e-1 else 0.9999)
 
 
+def in_tf32(values: torch.Tensor) -> torch.Tensor:
+    """``values`` with mantissas of 10 bits while torch is allowed to; gradients go through."""
+    mantissa, exponent = torch.frexp(values.detach())
+    rounded = torch.ldexp((mantissa * 2**11).round() / 2**11, exponent)
+    return values + (rounded - values.detach()) if torch.backends.cudnn.allow_tf32 else values
+
+
+def test_small_steps_do_not_drown_in_tf32(net):
+    """A GPU rounds the factors of products; emulated here, and forbidden by what the GPU would look at as well."""
+    def model(x: torch.Tensor) -> torch.Tensor:
+        hidden = (in_tf32(x.flatten(1)) @ in_tf32(net[1].weight).T + net[1].bias).tanh()
+        return in_tf32(hidden) @ in_tf32(net[3].weight).T + net[3].bias
+
+    assert torch.backends.cudnn.allow_tf32 and not torch.equal(model(X), net(X)), "the emulation rounds"
+    for find in (virtual_direction, lambda *a, **k: virtual_adversarial(*a, eps=1.0, **k) - X, lambda *a, **k: vat_loss(*a, eps=1.0, **k)[None]):
+        assert torch.equal(find(model, X, generator=stream()), find(net, X, generator=stream()))
+    assert torch.equal(divergence(model, X, X + 1e-3), divergence(net, X, X + 1e-3))
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_many_rounds_find_the_top_eigenvector(net):
     values, vectors = torch.linalg.eigh(exact_hessians(net, X))
     found = virtual_direction(net, X, iterations=60, generator=stream()).flatten(1).double()
@@ -187,7 +207,7 @@ def test_dropout_is_the_same_in_all_passes():
     assert F.kl_div(q, p, reduction="batchmean", log_target=True) > 1e-2
 
 
-def test_the_global_stream_moves_on_as_by_one_pass():
+def test_the_global_stream_moves_on_as_by_one_draw_and_one_pass():
     model = batch_norm_net()
     torch.manual_seed(3)
     model(X)
@@ -196,10 +216,41 @@ def test_the_global_stream_moves_on_as_by_one_pass():
     vat_loss(model, X, eps=0.5, generator=stream())
     assert torch.equal(torch.rand(1), wanted)
     torch.manual_seed(3)
+    torch.randn(X.shape)
+    model(X)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    vat_loss(model, X, eps=0.5)
+    assert torch.equal(torch.rand(1), wanted)
+    torch.manual_seed(3)
     first, second = vat_loss(model, X, eps=0.5), vat_loss(model, X, eps=0.5)
     assert first != second, "fresh dropout and a fresh direction at every step"
     torch.manual_seed(3)
     assert vat_loss(model, X, eps=0.5) == first
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+@pytest.mark.parametrize("find", [
+    lambda *a, **k: vat_loss(*a, eps=0.5, **k), lambda *a, **k: virtual_adversarial(*a, eps=0.5, **k), virtual_direction,
+], ids=["loss", "point", "direction"])
+def test_every_call_has_a_direction_of_its_own(net, find, iterations):
+    """The net draws nothing: only the direction can move the stream on."""
+    torch.manual_seed(3)
+    found = [find(net, X, iterations=iterations).detach() for _ in range(3)]
+    assert all((a != b).any() for a, b in zip(found, found[1:]))
+    after = torch.rand(5)
+    torch.manual_seed(3)
+    for _ in range(3):
+        torch.randn(X.shape)
+    assert torch.equal(after, torch.rand(5))
+
+
+def test_no_numbers_are_drawn_for_arguments_that_are_refused(net):
+    before = torch.get_rng_state()
+    for change in (dict(eps=-1.0), dict(xi=0.0), dict(iterations=-1)):
+        with pytest.raises(ValueError):
+            vat_loss(net, X, **{"eps": 0.5, **change})
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_generator_makes_it_repeatable(net):
@@ -220,6 +271,60 @@ def test_embedded_words_learn_through_the_perturbed_answer():
     assert embed.weight.grad.abs().sum() > 0
     moved = virtual_adversarial(model, embed(words), eps=1.0)
     torch.testing.assert_close(length(moved - embed(words).detach()), torch.ones(6, dtype=torch.float64), rtol=1e-3, atol=0)
+
+
+class Watched(nn.GRU):
+    """Knows whether cuDNN was to be used when it was asked."""
+
+    def forward(self, *inputs):
+        self.on_cudnn.append(torch.backends.cudnn.enabled)
+        return super().forward(*inputs)
+
+
+@pytest.mark.parametrize("train, dropout, used", [(False, 0.0, False), (True, 0.0, True), (True, 0.5, False)])
+@pytest.mark.parametrize("call", [lambda net: net, lambda net: lambda e: net(e)], ids=["module", "function"])
+def test_recurrent_nets_that_cudnn_cannot_serve_are_asked_without_it(call, train, dropout, used):
+    """On a GPU cuDNN raises at the gradient of a recurrent net in eval mode; its dropout is another one in every pass."""
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.read, self.head = Watched(8, 10, num_layers=2, dropout=dropout, batch_first=True), nn.Linear(10, 2)
+            self.read.on_cudnn = []
+
+        def forward(self, e: torch.Tensor) -> torch.Tensor:
+            return self.head(self.read(e)[0][:, -1])
+
+    net, e = Reader().train(train), torch.randn(6, 9, 8)
+    vat_loss(call(net), e, eps=1.0)
+    virtual_adversarial(call(net), e, eps=1.0)
+    divergence(call(net), e, e + 1)
+    assert net.read.on_cudnn == [used] * (3 + 2 + 2) and torch.backends.cudnn.enabled
+
+
+def test_nothing_is_read_from_the_device_for_a_plain_number(net, monkeypatch):
+    """Each of these would make a step wait for a GPU."""
+    def waits(*_args, **_more):
+        pytest.fail("read from the device")
+
+    for name in ("item", "__bool__", "__float__", "__int__", "__index__", "tolist", "numpy", "__array__", "cpu", "nonzero", "masked_select", "__contains__"):
+        monkeypatch.setattr(torch.Tensor, name, waits)
+    for iterations in (0, 1, 2):
+        vat_loss(net, X, eps=0.5, iterations=iterations).backward()
+    virtual_adversarial(net, X, eps=0.5)
+
+
+def test_where_tensors_are_made_by_default_does_not_matter(net):
+    everything = lambda: [  # noqa: E731
+        vat_loss(net, X, eps=0.5, generator=stream()), virtual_adversarial(net, X, eps=torch.full((12,), 0.5, device="cpu"), generator=stream()),
+        virtual_direction(net, X, iterations=2, generator=stream()), divergence(net, X, X.roll(1, 0)), entropy(net, X),
+    ]
+    wanted = everything()
+    try:
+        torch.set_default_device("meta")
+        found = everything()
+    finally:
+        torch.set_default_device(None)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted))
 
 
 def test_without_gradients_there_is_a_value_and_no_graph(net):

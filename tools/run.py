@@ -23,6 +23,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert import HTMLExporter
 
+from course_utils.claims.record import notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 NOISE = ("execution", "ExecuteTime", "collapsed", "scrolled", "trusted", "lines_to_next_cell")
@@ -34,11 +36,11 @@ else:
 
 
 def find(names: list[str], folder: Path = ROOT / "notebooks") -> list[Path]:
-    """The notebooks called ``names`` (number, name or path), all of ``folder`` for none.
+    """The notebooks called ``names`` (number, name or path), for none all those of the course in ``folder``.
 
     Raises ValueError, listing what there is, for a name that fits no notebook or several.
     """
-    there = sorted(folder.glob("*.ipynb"))
+    there = [path for name in notebooks() if (path := folder / f"{name}.ipynb").is_file()]
     chosen = []
     for name in names:
         fits = [Path(name)] if Path(name).is_file() else [p for p in there if name in (p.stem, p.stem.split("_")[0])]
@@ -150,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", action="store_true", help="write the outputs into the notebook, and --times")
     parser.add_argument("--times", action="store_true", help="write the time into course_utils/records/times.json")
     args = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="replace")  # the first line of a cell may have signs that a console lacks
     settings = os.environ.get("COURSE_PROFILE", "quick"), os.environ.get("COURSE_SEED", "0")
     if args.store and settings != ("quick", "0"):
         parser.error("--store: expected the quick profile and seed 0, got the profile %s and seed %s" % settings)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import nbformat
 
+from course_utils.claims.record import notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
 BADGE = "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
 CELL = '''\
@@ -63,11 +65,11 @@ def stamp(notebook: nbformat.NotebookNode, name: str, repo: str) -> nbformat.Not
 
 
 def main() -> None:
-    """Stamp every notebook of the checkout; write the new address, if one is given, into pyproject.toml first."""
+    """Stamp the course's notebooks; write the new address, if one is given, into pyproject.toml first."""
     pyproject = ROOT / "pyproject.toml"
     text = pyproject.read_text(encoding="utf-8")
     repo = sys.argv[1] if len(sys.argv) > 1 else address(text)
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths = [path for name in notebooks() if (path := ROOT / "notebooks" / f"{name}.ipynb").is_file()]
     try:
         badge(repo, "")
         stamped = [nbformat.writes(stamp(nbformat.read(path, as_version=4), path.stem, repo)) for path in paths]

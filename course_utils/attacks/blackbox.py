@@ -30,16 +30,16 @@ def along_the_label(model: Model, x: Tensor, labels: Tensor, step: float = 0.1, 
 
     def part(x: Tensor, labels: Tensor) -> Tensor:
         gradient, _ = input_gradient(lent, x, labels, log_losses)
-        return (x.detach() - step * gradient.sign()).clamp(0, 1)
+        return (x - step * gradient.sign()).clamp(0, 1)
 
-    with borrowed(model) as lent:
+    with borrowed(model, y=labels, labels="labels") as lent:
         return in_batches(part, batch, x, labels)
 
 
 def at_random(model: Model, x: Tensor, labels: Tensor, step: float = 0.1) -> Tensor:
     """The control: a step of the same size for every value, up or down by chance (from torch's global stream)."""
     signs = torch.randint(0, 2, x.shape, device=x.device).to(x.dtype) * 2 - 1
-    return (x + step * signs).clamp(0, 1)
+    return (x.detach() + step * signs).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def _rounds(ask, make, new, classes, rounds, limit, step, period, augment, how) 
     images, labels = new[:0], torch.empty(0, dtype=torch.int64, device=new.device)
     names, rows = tuple(map(str, range(classes))), runtime.generator("queries")
     for number in range(rounds):
-        answers = ask(new).to(new.device)
+        answers = ask(new)
         expect_labels(answers, classes, len(new), "the oracle's answers")
-        images, labels = torch.cat([images, new]), torch.cat([labels, answers])
+        images, labels = torch.cat([images, new]), torch.cat([labels, answers.to(new.device)])
         model = make()
         fit(model, ImageSet(images, labels, names, "queries"), **how)
         yield Round(number, model, images, labels)
@@ -99,6 +99,7 @@ def _rounds(ask, make, new, classes, rounds, limit, step, period, augment, how) 
         if not left or number == rounds - 1:
             return
         sign = 1 if number // period % 2 == 0 else -1
-        new = augment(model, images, labels, sign * step)
+        where = next(model.parameters(), images).device  # training may have taken the model there
+        new = augment(model, images.to(where), labels.to(where), sign * step).to(images.device)
         if len(new) > left:
-            new = new[torch.randperm(len(new), generator=rows)[:left].to(new.device)]
+            new = new[torch.randperm(len(new), generator=rows, device="cpu")[:left].to(new.device)]

@@ -1,18 +1,19 @@
 """What all attacks share: they look at their arguments first, and leave the model and the random state as they were."""
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from numbers import Real
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from course_utils.attacks.ball import Ball
 from course_utils.training.checkpoint import random_state, seed_global_streams, set_random_state
-from course_utils.training.mode import at_rest, mode
+from course_utils.training.mode import at_rest, mode, recurrent_without_cudnn
 from course_utils.validate import expect, expect_count, expect_in_box, expect_labels
 
 Model = Callable[[Tensor], Tensor]  # (B, ...) in [0, 1] -> logits (B, K)
@@ -68,13 +69,17 @@ class Lent:
     On a CPU pictures lie with their channels last in memory there, where convolutions are faster. Values and shapes are the
     same. A model that puts what a convolution returns in rows with ``.view`` can't do it then: it fails, forward or backward,
     and from there on gets its pictures with the channels first.
+
+    What a GPU would have to wait for is looked at once, at the end: whether an answer or a gradient was NaN is gathered on
+    the device meanwhile. ``highest`` is the largest label that is meant, ``labels`` the argument that it comes from.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model, self.channels_last = model, True
+    def __init__(self, model: Model, highest: int = -1, labels: str = "y") -> None:
+        self.model, self.highest, self.labels = model, highest, labels
+        self.channels_last, self.looked, self.bad = True, False, {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        with at_rest():
+        with at_rest(), recurrent_without_cudnn():
             return self._ask(x)
 
     def _ask(self, x: Tensor) -> Tensor:
@@ -85,41 +90,57 @@ class Lent:
                 self.channels_last = False
         return self.model(x.clone(memory_format=torch.contiguous_format))
 
+    def look_at(self, logits: object, x: Tensor) -> None:
+        """Raise ValueError unless ``logits`` is (B, K) for the B examples of ``x`` and knows every label; note NaN and infinity."""
+        expect_answer(logits, x)
+        expect(self.highest < logits.shape[1], self.labels, f"class numbers below {logits.shape[1]}, the classes of the model", self.highest)
+        self.note("finite logits", "NaN or infinity", ~logits.detach().isfinite().all())
+
+    def doubt(self, logits: Tensor) -> None:
+        """Warn when the first ``logits`` look like probabilities."""
+        if not self.looked:
+            warn_if_probabilities(logits)
+        self.looked = True
+
+    def note(self, expected: str, got: str, bad: Tensor) -> None:
+        """``got`` came for ``expected`` if ``bad``, a bool on the model's device. Nobody waits for it here."""
+        before = self.bad.get((expected, got))
+        self.bad[expected, got] = bad if before is None else before | bad
+
+    def settle(self) -> None:
+        """Raise ValueError for the first of what was noted that is true."""
+        found = torch.stack(list(self.bad.values())).tolist() if self.bad else []
+        for (expected, got), bad in zip(self.bad, found):
+            expect(not bad, "model", expected, f"{got} among them")
+
 
 @contextmanager
-def borrowed(model: Model, generator: torch.Generator | None = None) -> Iterator[Lent]:
+def borrowed(
+    model: Model, generator: torch.Generator | None = None, *, y: Tensor | None = None, labels: str = "y",
+) -> Iterator[Lent]:
     """``model`` to be asked, in eval mode with gradients switched on; afterwards its mode and every random stream as before.
 
     Gradients are switched on under ``no_grad`` and ``inference_mode`` too. A model that draws random numbers draws them
-    from torch's global stream: ``generator``, where given, says where that begins.
+    from torch's global stream: ``generator``, where given, says where that begins. The model has to know the classes
+    ``y``, the argument called ``labels``. Raises ValueError at the end when an answer or a gradient was NaN.
     """
     before = random_state()
-    recurrent = isinstance(model, nn.Module) and any(isinstance(part, nn.RNNBase) for part in model.modules())
     try:
         if generator is not None:
             seed_global_streams(generator.initial_seed())
-        with torch.inference_mode(False), torch.enable_grad(), mode(model, train=False), _without_cudnn() if recurrent else nullcontext():
-            yield Lent(model)
+        with torch.inference_mode(False), torch.enable_grad(), mode(model, train=False):
+            lent = Lent(model, -1 if y is None else y.max().item(), labels)
+            yield lent
+            lent.settle()
     finally:
         set_random_state(before)
-
-
-@contextmanager
-def _without_cudnn() -> Iterator[None]:
-    """cuDNN gives recurrent nets no gradient in eval mode."""
-    before = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = before
 
 
 def input_gradient(lent: Lent, x: Tensor, y: Tensor, loss: Loss = cross_entropies) -> tuple[Tensor, Tensor]:
     """The gradient of each example's ``loss`` for x, of the shape of ``x``, and the logits (B, K), both detached.
 
     Of the sum over the batch, so no example's gradient depends on how many others there are. Parameters gather nothing.
-    Raises ValueError when the answer is not (B, K), does not know a label, is NaN, or has no gradient, or one of NaN.
+    Raises ValueError when the answer is not (B, K), does not know a label, or has no gradient; NaN is noted by ``lent``.
     """
     try:
         return _input_gradient(lent, x, y, loss)
@@ -133,7 +154,7 @@ def input_gradient(lent: Lent, x: Tensor, y: Tensor, loss: Loss = cross_entropie
 def _input_gradient(lent: Lent, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_()
     logits = lent(x)
-    expect_answer(logits, x, y)
+    lent.look_at(logits, x)
     expect(logits.requires_grad, "model", "torch operations from x to the logits, which have a gradient", "logits without one")
     half = logits.dtype in (torch.float16, torch.bfloat16)
     values = loss(logits.float() if half else logits, y)
@@ -142,58 +163,66 @@ def _input_gradient(lent: Lent, x: Tensor, y: Tensor, loss: Loss) -> tuple[Tenso
         gradient, = torch.autograd.grad(scale * values.sum(), x, retain_graph=scale > 1, allow_unused=True)
         expect(gradient is not None, "model", "logits that depend on x", "logits that don't")
         gradient = gradient / scale if half else gradient
-        if scale == 1 or gradient.isfinite().all():
+        if scale == 1 or gradient.isfinite().all():  # the one read a step, in half precision alone: which of the two will do
             break
-    expect(not bool(gradient.isnan().any()), "model", "gradients without NaN", "NaN among them")
+    lent.note("gradients without NaN", "NaN", gradient.isnan().any())
     return gradient, logits.detach()
 
 
-def expect_answer(logits: object, x: Tensor, y: Tensor | None = None) -> None:
-    """Raise ValueError unless ``logits`` is (B, K) for the B examples of ``x``, without NaN, and knows every class of ``y``."""
-    expect(isinstance(logits, Tensor), "model", "a torch.Tensor of logits", type(logits).__name__)
+def expect_answer(logits: object, x: Tensor) -> None:
+    """Raise ValueError unless ``logits`` is (B, K) for the B examples of ``x``. Its values are not read."""
+    expect_tensor(logits, "model")
     shaped = logits.ndim == 2 and len(logits) == len(x) and logits.shape[1] >= 2
     expect(shaped, "model", f"logits of the shape ({len(x)}, classes), at least 2 classes", f"the shape {tuple(logits.shape)}")
-    expect(bool(logits.detach().isfinite().all()), "model", "finite logits", "NaN or infinity among them")
-    if y is not None and len(y):
-        most = y.max().item()
-        expect(most < logits.shape[1], "y", f"class numbers below {logits.shape[1]}, the classes of the model", most)
+
+
+def expect_tensor(logits: object, name: str) -> None:
+    """Raise ValueError unless ``logits`` is a tensor; of an object that holds them (Hugging Face's models) it says how to get at them."""
+    within = ", as of lambda x: model(x).logits" if hasattr(logits, "logits") else ""
+    expect(isinstance(logits, Tensor), name, f"a torch.Tensor of logits{within}", type(logits).__name__)
 
 
 @torch.no_grad()
-def answers(model: Model, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """The logits (B, K) for ``x``, looked at as ``expect_answer`` does, without gradient."""
-    logits = model(x)
-    expect_answer(logits, x, y)
+def answers(lent: Lent, x: Tensor) -> Tensor:
+    """The logits (B, K) for ``x``, without gradient; looked at as ``Lent.look_at`` does."""
+    logits = lent(x)
+    lent.look_at(logits, x)
     return logits
 
 
 def warn_if_probabilities(logits: Tensor) -> None:
     """Warn when ``logits`` look like probabilities."""
     if looks_like_probabilities(logits):
-        warn("the model's answers are at least 0 and add up to 1: these look like probabilities. Attacks need logits: where a "
-             "probability is near 1, its slope is nearly 0 and an attack finds no way, though there may be one")
+        warn("the model's answers all lie in [0, 1]: these look like probabilities, of a softmax or of sigmoids. Attacks need "
+             "logits: where a probability is near 0 or 1, its slope is nearly 0 and an attack finds no way, though there may be one")
 
 
 def warn_if_reached(logits: Tensor, target: Tensor) -> None:
     """Warn when the model answers with ``target`` before anything is changed."""
     there = (logits.argmax(1) == target).sum().item()
     if there:
-        warn(f"y: {there} of {len(target)} targets are what the model answers already; they count as reached without any change")
+        warn(f"{there} of {len(target)} targets are what the model answers already; they count as reached without any change")
 
 
 def looks_like_probabilities(logits: Tensor) -> bool:
-    """Whether every row is at least 0 and adds up to 1 within a thousandth."""
-    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
+    """Whether all lie in [0, 1], as of a softmax, or of a sigmoid for each class. Log probabilities, at most 0, don't."""
+    return ((logits >= 0) & (logits <= 1)).all().item()
 
 
 def warn(message: str) -> None:
-    """An AttackWarning, shown at the line that called the course's code."""
-    warnings.warn(message, AttackWarning, stacklevel=4)
+    """An AttackWarning, shown at the line that called the course's code: Python says the same at the same line only once."""
+    package, frame, level, last = __name__.partition(".")[0], sys._getframe(), 1, 1
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package:
+            last = level
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, AttackWarning, stacklevel=last + 1)
 
 
 def in_batches(part: Callable[..., Tensor], batch: int, *tensors: Tensor) -> Tensor:
     """``part`` of every ``batch`` rows of ``tensors`` (fewer on a CPU), put together again like the first of them."""
-    tensors = [values.clone() if values.is_inference() else values for values in tensors]  # of inference_mode: no gradient flows through them
+    # What a generator made or requires a gradient is an attack's input all the same; inference_mode's can't be differentiated.
+    tensors = [values.clone() if values.is_inference() else values.detach() for values in tensors]
     x = tensors[0]
     if x.device.type == "cpu":
         batch = min(batch, _AT_ONCE_ON_A_CPU)

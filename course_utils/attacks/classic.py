@@ -50,7 +50,7 @@ def across_hyperplane(weight: Tensor, x: Tensor, y: Tensor, *, eps: float) -> Te
     expect(fits, "weight", f"a tensor (classes, {size})", getattr(weight, "shape", type(weight).__name__))
     expect_labels(y, len(weight), len(x), "y")
     expect_positive(eps, "eps")
-    rows = weight.detach().to(x)[y]
+    rows = weight.detach().to(x.dtype).to(x.device)[y]
     length = rows.norm(dim=1, keepdim=True)
     expect(bool((length > 0).all()), "weight", "rows that are not all 0", f"zeros for class {y[(length == 0).flatten()][:1].tolist()}")
     return (x.detach() - eps * (rows / length).view_as(x)).clamp(0, 1)

@@ -20,7 +20,7 @@ from course_utils.attacks.call import (
 from course_utils.attacks.expectation import log_losses
 from course_utils.attacks.fgsm import fgsm
 from course_utils.attacks.pgd import pgd
-from course_utils.validate import expect, expect_count
+from course_utils.validate import expect, expect_count, expect_generator
 
 _NOISES = 8  # random changes of each example
 _SHARES = (0.25, 0.5, 1.0, 2.0)  # of eps, at which the loss has to rise
@@ -74,8 +74,8 @@ def doubts(
     expect(isinstance(eps, (int, float)) and eps > 0, "eps", "a number above 0", eps)
     expect_count(steps, "steps")
     expect(source is None or callable(source), "source", "None, or a model", type(source).__name__)
-    expect(generator is None or isinstance(generator, torch.Generator), "generator", "None or a torch.Generator", type(generator).__name__)
-    looking = _Looking(model, x, y, eps, ball, steps, source, generator or runtime.generator("doubts"), batch)
+    expect_generator(generator)
+    looking = _Looking(model, x.detach(), y, eps, ball, steps, source, generator or runtime.generator("doubts"), batch)
     reasons, figures = {}, {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AttackWarning)  # the same in other words, again and again
@@ -108,12 +108,13 @@ class _Looking:
     def at_answers(self, figures: dict[str, float]) -> Found:
         """Probabilities for logits; two answers to the same picture that differ."""
         first, second = self.logits(self.x), self.logits(self.x)
-        figures["answers that add up to 1"] = float(looks_like_probabilities(first))
-        if looks_like_probabilities(first):
-            yield "probabilities", ("the answers are at least 0 and add up to 1: probabilities, it seems, where attacks need logits. "
-                                    "Near 1 a probability is flat, and an attack finds no way though there may be one")
+        likely = looks_like_probabilities(first)
+        figures["answers all in [0, 1]"] = float(likely)
+        if likely:
+            yield "probabilities", ("the answers all lie in [0, 1]: probabilities, it seems, of a softmax or of sigmoids, where attacks need "
+                                    "logits. Near 0 and 1 a probability is flat, and an attack finds no way though there may be one")
         spread = (first.amax(1) - first.amin(1)).clamp_min(torch.finfo(first.dtype).tiny)
-        changed = ((first - second).abs().amax(1) > _SAME * spread).double().mean().item()
+        changed = _share((first - second).abs().amax(1) > _SAME * spread)
         figures["answers that change"] = changed
         self.random = changed > 0
         if self.random:
@@ -134,7 +135,7 @@ class _Looking:
         """Noise, one step and transfer, each against PGD: which examples do they fool the model on where PGD doesn't?"""
         how = {"eps": self.eps, "norm": self.ball.name, "batch": self.batch}
         own = self.fooled(self.climb(self.model, self.eps))
-        figures["fooled by PGD"] = own.double().mean().item()
+        figures["fooled by PGD"] = _share(own)
         noises = 1 if self.random else _NOISES  # such a model is fooled by asking often enough
         noisy = torch.stack([self.fooled(self.noise()) for _ in range(noises)]).any(0)
         rivals = {"noise": (noisy, f"one of {noises} random changes as long as PGD's fools"),
@@ -142,10 +143,10 @@ class _Looking:
         if self.source is not None:
             rivals["transfer"] = self.fooled(self.climb(self.source, self.eps)), "the examples of another model fool"
         for name, (theirs, what) in rivals.items():
-            figures[f"fooled by {name}"] = theirs.double().mean().item()
-            missed = (theirs & ~own).double().mean().item()
+            figures[f"fooled by {name}"] = _share(theirs)
+            missed = _share(theirs & ~own)
             if self.random:  # chance decides which: only the numbers tell
-                missed = max(0.0, missed - (own & ~theirs).double().mean().item())
+                missed = max(0.0, missed - _share(own & ~theirs))
             figures[f"fooled by {name}, not by PGD"] = missed
             if missed >= _FEW and missed > 1 / len(self.x):
                 yield name, (f"{what} the model on {_percent(missed)} of the pictures where PGD with {self.steps} steps does not: "
@@ -155,22 +156,22 @@ class _Looking:
         """The loss that PGD reaches, for more and more room; and the share that is fooled with all the room there is."""
         most = self.ball.largest(self.x.shape[1:])
         radii = [0.0] + [min(share * self.eps, most) for share in _SHARES]
-        losses = [cross_entropies(self.logits(self.climb(self.model, eps)), self.y).double().mean().item() for eps in radii]
+        losses = [cross_entropies(self.logits(self.climb(self.model, eps)), self.y).cpu().double().mean().item() for eps in radii]  # not every device has float64
         for eps, loss in zip(radii, losses):
             figures[f"loss at {eps:.3g}"] = loss
         falls = [a for a, b, low, high in zip(radii, radii[1:], losses, losses[1:]) if b > a and high < 0.99 * low]
         if falls or losses[-1] < 1.1 * losses[0] + 1e-6:
             reached = ", ".join(f"{loss:.3g} at {eps:.3g}" for eps, loss in zip(radii, losses))
             yield "epsilon", f"with more room PGD should reach a higher loss, but it reaches {reached}"
-        everywhere = self.fooled(self.climb(self.model, most)).double().mean().item()
+        everywhere = _share(self.fooled(self.climb(self.model, most)))
         figures["fooled without a bound"] = everywhere
         if everywhere < 1 - max(_FEW, 1 / len(self.x)):
             yield "no bound", (f"with the whole box to move in PGD still fails on {_percent(1 - everywhere)} of the pictures, where "
                                "another picture altogether would do")
 
     def logits(self, x: Tensor) -> Tensor:
-        with borrowed(self.model, self.stream()) as lent, torch.no_grad():
-            return torch.cat([answers(lent, part, labels) for part, labels in zip(x.split(self.batch), self.y.split(self.batch))])
+        with borrowed(self.model, self.stream(), y=self.y) as lent, torch.no_grad():
+            return torch.cat([answers(lent, part) for part in x.split(self.batch)])
 
     def stream(self) -> torch.Generator:
         """Another stream at every call, from the one given."""
@@ -186,15 +187,20 @@ class _Looking:
 
     def noise(self) -> Tensor:
         """A random change of norm eps, before it is clipped: a corner of the max-norm's ball, a point of the sphere."""
-        direction = torch.randn(self.x.shape, generator=self.generator, dtype=torch.float64, device="cpu").to(self.x)
+        direction = torch.randn(self.x.shape, generator=self.generator, dtype=torch.float64, device="cpu").to(self.x.dtype).to(self.x.device)
         return (self.x + per_example(radius(self.eps, self.x, self.ball), self.x) * self.ball.step(direction)).clamp(0, 1)
 
     def without_gradient(self, loss) -> float:
         """The share of examples at which the gradient of ``loss`` is exactly 0."""
-        with borrowed(self.model, self.stream()) as lent:
+        with borrowed(self.model, self.stream(), y=self.y) as lent:
             parts = zip(self.x.split(self.batch), self.y.split(self.batch))
             flat = torch.cat([(input_gradient(lent, part.clone(), labels.clone(), loss)[0].flatten(1) == 0).all(1) for part, labels in parts])
-        return flat.double().mean().item()
+        return _share(flat)
+
+
+def _share(rows: Tensor) -> float:
+    """Of ``rows`` (N,) bool, how many are true: counted, for not every device has float64."""
+    return rows.sum().item() / len(rows)
 
 
 def _percent(share: float) -> str:

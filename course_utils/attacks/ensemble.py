@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from course_utils.attacks.call import Model, warn_if_probabilities
+from course_utils.attacks.call import Model, expect_tensor, warn_if_probabilities
 from course_utils.validate import expect
 
 
@@ -25,6 +25,8 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         answers = [model(x) for model in self.models]
+        for answer in answers:
+            expect_tensor(answer, "models")
         shapes = [tuple(answer.shape) for answer in answers]
         expect(len(set(shapes)) == 1, "models", "answers of one shape from all of them", ", ".join(map(str, shapes)))
         for answer in () if self.looked else answers:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course_utils.attacks.call import Model, warn_if_probabilities
-from course_utils.validate import expect, expect_choice, expect_count
+from course_utils.attacks.call import Model, expect_answer, warn_if_probabilities
+from course_utils.validate import expect, expect_choice, expect_count, expect_generator
 
 Transform = Callable[[Tensor, torch.Generator | None], Tensor]  # pictures, and where randomness comes from -> pictures
 
@@ -25,7 +25,9 @@ class Expectation(nn.Module):
         self.state, self.looked = (None if generator is None else generator.get_state()), False
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = (self.net if self.model is None else self.model)(self.seen(x))
+        seen = self.seen(x)
+        logits = (self.net if self.model is None else self.model)(seen)
+        expect_answer(logits, seen)
         if not self.looked:
             warn_if_probabilities(logits)
             self.looked = True
@@ -56,7 +58,7 @@ def expectation(
     mean        what is averaged. 'probabilities': the answer is the log of the mean softmax, as of a classifier that is asked
                 again and again. 'log probabilities': the mean of log softmax, which with ``loss=log_losses`` is the
                 objective of Athalye et al.. 'logits': the mean of the logits
-    generator   None: fresh draws at every call, from torch's global stream, which an attack's own ``generator`` starts and
+    generator   on the CPU. None: fresh draws at every call, from torch's global stream, which an attack's own ``generator`` starts and
                 puts back. A generator: the same draws for every picture at every call, so that the model is a fixed
                 function of each picture; one picture is transformed after the other, which takes longer
 
@@ -66,7 +68,7 @@ def expectation(
     expect(callable(transform), "transform", "a function of pictures and a generator", type(transform).__name__)
     expect_count(draws, "draws")
     expect_choice(mean, "mean", MEANS)
-    expect(generator is None or isinstance(generator, torch.Generator), "generator", "None or a torch.Generator", type(generator).__name__)
+    expect_generator(generator)
     return Expectation(model, transform, draws, mean, generator)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from course_utils.attacks.ball import ball_of, per_example
 from course_utils.attacks.call import (
-    Loss, Model, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, warn_if_probabilities, warn_if_reached,
+    Loss, Model, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, warn_if_reached,
 )
 
 
@@ -32,10 +32,10 @@ def fgsm(
 
     def part(x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
         gradient, logits = input_gradient(lent, x, y, loss)
-        warn_if_probabilities(logits)
+        lent.doubt(logits)
         if targeted:
             warn_if_reached(logits, y)
         return torch.clamp(x + sign * per_example(eps, x) * ball.step(gradient), 0, 1)
 
-    with borrowed(model) as lent:
+    with borrowed(model, y=y) as lent:
         return in_batches(part, batch, x, y, radius(eps, x, ball))

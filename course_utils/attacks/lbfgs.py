@@ -15,7 +15,7 @@ from torch import Tensor
 
 from course_utils.attacks.ball import BALLS
 from course_utils.attacks.call import (
-    Model, answers, borrowed, cross_entropies, escape_losses, expect_arguments, input_gradient, warn_if_probabilities, warn_if_reached,
+    Lent, Model, answers, borrowed, cross_entropies, escape_losses, expect_arguments, input_gradient, warn_if_reached,
 )
 from course_utils.validate import expect_count
 
@@ -65,7 +65,7 @@ def lbfgs(
     expect_arguments(model, x, y, 0, BALLS["l2"], batch)
     for count, name in ((searches, "searches"), (steps, "steps"), (memory, "memory")):
         expect_count(count, name)
-    with borrowed(model) as lent, torch.autocast(x.device.type, enabled=False):  # half precision can't tell where a border is
+    with borrowed(model, y=y) as lent, torch.autocast(x.device.type, enabled=False):  # half precision can't tell where a border is
         goal = _Goal(lent, x.shape[1:], x.dtype, targeted)
         parts = [_nearest(goal, *part, searches, steps, memory) for part in zip(x.detach().split(batch), y.split(batch))]
     return Found(*(torch.cat(values) for values in zip(*parts)))
@@ -75,7 +75,7 @@ def lbfgs(
 class _Goal:
     """What is to be reached. Examples are flat here, (B, D), and at least float32."""
 
-    model: Model
+    model: Lent
     shape: torch.Size
     dtype: torch.dtype
     targeted: bool
@@ -98,7 +98,7 @@ class _Goal:
 
     def holds(self, z: Tensor, y: Tensor) -> Tensor:
         """(B,) bool: ``reached`` at ``z``, without a gradient."""
-        return self.reached(answers(self.model, self.pictures(z), y), y)
+        return self.reached(answers(self.model, self.pictures(z)), y)
 
     def pictures(self, z: Tensor) -> Tensor:
         """``z`` in the shape and dtype that the model is given."""
@@ -145,11 +145,12 @@ class _Curvature:
         """Forget all examples but ``rows``."""
         self.steps, self.changes, self.newest = self.steps[:, rows], self.changes[:, rows], self.newest[rows]
 
-    def learn(self, rows: Tensor, step: Tensor, change: Tensor) -> None:
-        """The examples ``rows`` took ``step``, and the loss's gradient changed by ``change``; their oldest pair goes."""
-        self.newest[rows] = (self.newest[rows] + 1) % len(self.steps)
-        self.steps[self.newest[rows], rows] = step
-        self.changes[self.newest[rows], rows] = change
+    def learn(self, taken: Tensor, step: Tensor, change: Tensor) -> None:
+        """Where ``taken`` (B,), ``step`` was, and the loss's gradient changed by ``change`` (B, D); the oldest pair goes."""
+        self.newest = torch.where(taken, (self.newest + 1) % len(self.steps), self.newest)
+        slots = self.newest, torch.arange(len(taken), device=taken.device)
+        self.steps[slots], self.changes[slots] = (
+            torch.where(taken[:, None], new, known[slots]) for new, known in ((step, self.steps), (change, self.changes)))
 
     def direction(self, gradient: Tensor, c: Tensor, free: Tensor) -> Tensor:
         """Downhill, (B, D): L-BFGS's two loops (Nocedal and Wright, algorithm 7.4) among the ``free`` values; the others stay."""
@@ -181,7 +182,7 @@ class _Search:
     def __init__(self, goal: _Goal, start: Tensor, y: Tensor, searches: int, steps: int, memory: int) -> None:
         self.goal, self.searches, self.steps = goal, searches, steps
         logits, self.loss, self.slope = goal.look(start, y)
-        warn_if_probabilities(logits)
+        goal.model.doubt(logits)
         if goal.targeted:
             warn_if_reached(logits, y)
         self.there = goal.reached(logits, y)
@@ -208,7 +209,7 @@ class _Search:
         before, after, step = self._value(self.z, self.loss), self._value(trial, loss), trial - self.z
         promised = (self._downhill() * step).sum(1)  # below 0, of a step downhill
         taken = (promised < 0) & (after <= before + _ENOUGH * promised)
-        self.curvature.learn(taken.nonzero().flatten(), step[taken], (slope - self.slope)[taken])
+        self.curvature.learn(taken, step, slope - self.slope)
         self.z, self.slope = (torch.where(taken[:, None], *pair) for pair in ((trial, self.z), (slope, self.slope)))
         self.loss, self.there = (torch.where(taken, *pair) for pair in ((loss, self.loss), (there, self.there)))
         self.taken += taken
@@ -219,8 +220,8 @@ class _Search:
         done = torch.where(taken, (before - after <= _LITTLE * before) | (self.taken >= self.steps), (promised >= 0) | (self.length < _SHORTEST))
         self._next_c(done)
         going = ~(done & (self.tried >= self.searches))
-        self._keep(going)
-        self._aim((taken | done)[going])
+        anew = taken | done
+        self._aim(anew[self._keep(going)])
 
     def _value(self, z: Tensor, loss: Tensor) -> Tensor:
         """What is minimised, (B,)."""
@@ -232,9 +233,10 @@ class _Search:
 
     def _note(self, trial: Tensor, there: Tensor) -> None:
         """Keep ``trial`` (B, D) where it is the nearest success so far."""
-        size = (trial - self.start).square().sum(1)
-        better = there & (size < self.size[self.rows])
-        self.best[self.rows[better]], self.size[self.rows[better]] = trial[better], size[better]
+        size, known = (trial - self.start).square().sum(1), self.size[self.rows]
+        better = there & (size < known)
+        self.best[self.rows] = torch.where(better[:, None], trial, self.best[self.rows])
+        self.size[self.rows] = torch.where(better, size, known)
 
     def _next_c(self, done: Tensor) -> None:
         """Another c for the examples that are ``done`` with theirs: larger after a success, smaller after a failure."""
@@ -247,14 +249,15 @@ class _Search:
         self.tried += done
         self.taken, self.length = torch.where(done, 0, self.taken), torch.where(done, 1, self.length)
 
-    def _keep(self, going: Tensor) -> None:
-        """Leave the examples that are not ``going`` on."""
-        if going.all():
-            return
+    def _keep(self, going: Tensor) -> Tensor:
+        """Leave the examples that are not ``going`` on; the rows of those that are, (B,): the one read a round."""
         kept = going.nonzero().flatten()
+        if len(kept) == len(going):
+            return kept
         for name in self._OF_ROWS:
             setattr(self, name, getattr(self, name)[kept])
         self.curvature.keep(kept)
+        return kept
 
     def _aim(self, anew: Tensor) -> None:
         """A new direction for the examples ``anew`` (B,): values that are held by the box stay where they are."""

@@ -9,10 +9,9 @@ from torch import Tensor
 from course_utils import runtime
 from course_utils.attacks.ball import Ball, ball_of, per_example
 from course_utils.attacks.call import (
-    Loss, Model, answers, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, warn_if_probabilities,
-    warn_if_reached,
+    Lent, Loss, Model, answers, borrowed, cross_entropies, expect_arguments, in_batches, input_gradient, radius, warn_if_reached,
 )
-from course_utils.validate import expect, expect_count
+from course_utils.validate import expect, expect_count, expect_generator
 
 
 def pgd(
@@ -36,24 +35,35 @@ def pgd(
     Returns examples like ``x``, in [0, 1], detached. Raises ValueError, naming the argument, for anything else; warns
     (AttackWarning) of a model that seems to return probabilities, and of targets that are answered already.
     """
+    return _in_steps(
+        model, x, y, 2.5, eps=eps, norm=norm, steps=steps, step_size=step_size, targeted=targeted, random_start=random_start,
+        restarts=restarts, early_stop=early_stop, loss=loss, generator=generator, batch=batch)
+
+
+def _in_steps(
+    model: Model, x: Tensor, y: Tensor, usual: float, *, eps: float | Tensor, norm: str, steps: int, step_size: float | Tensor | None,
+    targeted: bool, random_start: bool, restarts: int, early_stop: bool, loss: Loss, generator: torch.Generator | None, batch: int,
+) -> Tensor:
+    """``pgd``, with ``usual`` times eps as the length of all steps together where no ``step_size`` is given."""
     ball = ball_of(norm)
     expect_arguments(model, x, y, eps, ball, batch)
     expect_count(steps, "steps")
     expect_count(restarts, "restarts")
     expect(restarts == 1 or random_start, "restarts", "1 without a random start: every one would end alike", restarts)
-    expect(generator is None or isinstance(generator, torch.Generator), "generator", "None or a torch.Generator", type(generator).__name__)
+    expect_generator(generator)
     reach = radius(eps, x, ball)
-    stride = 2.5 * reach / steps if step_size is None else radius(step_size, x, ball, "step_size")
+    stride = usual * reach / steps if step_size is None else radius(step_size, x, ball, "step_size")
     generator = generator or runtime.generator("attack")
+    starts = (_starts(x, ball, generator, restarts, batch),) if random_start else ()
 
-    def part(x: Tensor, y: Tensor, eps: Tensor, stride: Tensor) -> Tensor:
-        starts = _starts(x, eps, ball, generator, restarts) if random_start else [torch.zeros_like(x)]
+    def part(x: Tensor, y: Tensor, eps: Tensor, stride: Tensor, *starts: Tensor) -> Tensor:
+        starts = [per_example(eps, x) * one for one in starts[0].unbind(1)] if random_start else [torch.zeros_like(x)]
         if targeted:
-            warn_if_reached(answers(lent, x, y), y)
+            warn_if_reached(answers(lent, x), y)
         return _Climber(lent, ball, loss, steps, targeted, early_stop).best(x, y, eps, stride, starts)
 
-    with borrowed(model, generator) as lent:
-        return in_batches(part, batch, x, y, reach, stride)
+    with borrowed(model, generator, y=y) as lent:
+        return in_batches(part, batch, x, y, reach, stride, *starts)
 
 
 def iterated(
@@ -65,12 +75,9 @@ def iterated(
     ``step_size`` None: 1.25 eps / steps (the paper's 1.25 eps steps of size 1). Everything else as in ``pgd``, which begins
     at a random point instead.
     """
-    ball = ball_of(norm)
-    expect_arguments(model, x, y, eps, ball, batch)
-    expect_count(steps, "steps")
-    if step_size is None:
-        step_size = 1.25 * radius(eps, x, ball) / steps
-    return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, targeted=targeted, random_start=False, early_stop=early_stop, loss=loss, batch=batch)
+    return _in_steps(
+        model, x, y, 1.25, eps=eps, norm=norm, steps=steps, step_size=step_size, targeted=targeted, random_start=False, restarts=1,
+        early_stop=early_stop, loss=loss, generator=None, batch=batch)
 
 
 def least_likely(
@@ -88,17 +95,17 @@ def least_likely(
     return iterated(model, x, target, eps=eps, norm=norm, steps=steps, step_size=step_size, targeted=True, early_stop=early_stop, batch=batch)
 
 
-def _starts(x: Tensor, eps: Tensor, ball: Ball, generator: torch.Generator, restarts: int) -> list[Tensor]:
-    """For each restart a random change of each example; all those of one example are drawn one after the other."""
-    points = ball.start((len(x) * restarts, *x.shape[1:]), generator).view(len(x), restarts, *x.shape[1:])
-    return [points[:, i].to(x) * per_example(eps, x) for i in range(restarts)]
+def _starts(x: Tensor, ball: Ball, generator: torch.Generator, restarts: int, batch: int) -> Tensor:
+    """For each example ``restarts`` random points of the unit ball, drawn one after the other and moved at once: (N, restarts, ...)."""
+    points = [ball.start((len(part) * restarts, *x.shape[1:]), generator).to(x.dtype) for part in x.split(batch)]
+    return torch.cat(points).view(len(x), restarts, *x.shape[1:]).to(x.device)
 
 
 @dataclass(frozen=True)
 class _Climber:
     """The steps of one attack: what they use, and how many there are."""
 
-    model: Model
+    model: Lent
     ball: Ball
     loss: Loss
     steps: int
@@ -122,12 +129,12 @@ class _Climber:
         for step in range(self.steps):
             gradient, logits = input_gradient(self.model, adv, y, self.loss)
             if step == 0:
-                warn_if_probabilities(logits)
+                self.model.doubt(logits)
                 # In memory like the gradient from here on: steps across two orders of it take three times as long.
                 x, adv = (torch.empty_like(gradient).copy_(values) for values in (x, adv))
-            if self.early_stop and (done := self.fooled(logits, y)).any():
-                found[rows[done]] = adv[done]
-                x, y, eps, stride, adv, gradient, rows = (values[~done] for values in (x, y, eps, stride, adv, gradient, rows))
+            if self.early_stop and len(standing := (~self.fooled(logits, y)).nonzero().flatten()) < len(x):  # the one read a step
+                found[rows] = adv  # those that still stand will be written again
+                x, y, eps, stride, adv, gradient, rows = (values.index_select(0, standing) for values in (x, y, eps, stride, adv, gradient, rows))
                 if not len(x):
                     break
             change = self.ball.step(gradient).mul_(stride).add_(adv).sub_(x)  # in place: new memory at every step takes time
@@ -142,17 +149,17 @@ class _Climber:
             return best
         fooled, height = self.judge(best, y)
         for start in starts[1:]:
-            rows = (~fooled if self.early_stop else torch.ones_like(fooled)).nonzero().flatten()
+            rows = (~fooled).nonzero().flatten() if self.early_stop else torch.arange(len(x), device=x.device)
             if not len(rows):
                 break
             found = self.climb(*(values[rows] for values in (x, y, eps, stride, start)))
             now, high = self.judge(found, y[rows])
             better = (now & ~fooled[rows]) | ((now == fooled[rows]) & (high > height[rows]))
-            rows = rows[better]
-            best[rows], fooled[rows], height[rows] = found[better], now[better], high[better]
+            best[rows] = torch.where(per_example(better, x), found, best[rows])
+            fooled[rows], height[rows] = torch.where(better, now, fooled[rows]), torch.where(better, high, height[rows])
         return best
 
     def judge(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Whether the model is fooled by each example, and the loss as the attack wants it: higher is better."""
-        logits = answers(self.model, x, y)
+        logits = answers(self.model, x)
         return self.fooled(logits, y), self.sign * self.loss(logits, y)

@@ -4,13 +4,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from course_utils.attacks.call import Model, answers, borrowed
-from course_utils.validate import expect, expect_count, expect_images, expect_labels
+from course_utils.validate import expect, expect_count, expect_generator, expect_image_shape, expect_images, expect_labels
 
 # The tables of the JPEG standard (ITU T.81, annex K.1), for brightness and for colour.
 _LUMA = (
@@ -39,7 +40,8 @@ class Camera:
     ``camera(x, generator)`` takes pictures (N, C, H, W) in [0, 1] to pictures like them, in [0, 1], and can be differentiated
     (rounding, of JPEG's coefficients, has the gradient of no rounding). ``generator`` is on the CPU; None means torch's
     global stream. Each picture's numbers are drawn one after the other: the same generator gives the same photographs in
-    whatever parts they are taken. Raises ValueError for pictures or settings that are not so.
+    whatever parts they are taken. Raises ValueError for pictures or settings that are not so; the values of pictures that
+    require a gradient are not read, for an attack looks at its pictures once and a GPU would wait for that at every step.
     """
 
     perspective: float = 0.04
@@ -59,14 +61,18 @@ class Camera:
         expect(self.quality is None or whole and 1 <= self.quality <= 100, "quality", "None, or a whole number from 1 to 100", repr(self.quality))
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        expect_images(x, "x")
+        expect_image_shape(x, "x")
+        if not x.requires_grad:
+            expect_images(x, "x")
+        expect_generator(generator)
         pixels = math.prod(x.shape[1:])
         drawn = torch.rand(len(x), 13 + pixels, generator=generator, dtype=torch.float64, device="cpu")
-        corners, *others = drawn.split([8, 3, 2, pixels], dim=1)
-        light, rest, grain = (part.to(x) for part in others)
+        corners, others = drawn[:, :8], drawn[:, 8:].to(x.dtype)
+        widest = (self.blur * others[:, 3]).max().item()  # on the CPU, where nobody waits for it
+        light, rest, grain = others.to(x.device).split([3, 2, pixels], dim=1)
         x = _seen_from(x, self.perspective * (2 * corners - 1).view(-1, 4, 2))
         x = self._lit(x, 2 * light - 1)
-        x = _blurred(x, self.blur * rest[:, 0])
+        x = _blurred(x, self.blur * rest[:, 0], widest)
         normal = torch.erfinv((2 * grain - 1).clamp(-1 + 1e-6, 1 - 1e-6)) * math.sqrt(2)
         x = (x + self.noise * _each(rest[:, 1]) * normal.view_as(x)).clamp(0, 1)
         return x if self.quality is None else jpeg(x, self.quality)
@@ -91,14 +97,25 @@ def _seen_from(x: Tensor, moved: Tensor) -> Tensor:
 
     Between the pixels linear; beyond the edge the edge goes on. ``moved`` is float64 and on the CPU: not every device has it.
     """
-    place = torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]], dtype=torch.float64)
+    place = torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]], dtype=torch.float64, device="cpu")
     height, width = x.shape[2:]
     back = homography(place + 2 * moved, place)
-    down, across = torch.meshgrid(*((2 * torch.arange(n, dtype=torch.float64) + 1) / n - 1 for n in (height, width)), indexing="ij")
+    down, across = torch.meshgrid(*((2 * torch.arange(n, dtype=torch.float64, device="cpu") + 1) / n - 1 for n in (height, width)), indexing="ij")
     points = torch.stack([across, down, torch.ones_like(down)], dim=-1).view(-1, 3)
     from_where = points @ back.transpose(1, 2)
     from_where = (from_where[..., :2] / from_where[..., 2:]).view(len(x), height, width, 2)
-    return F.grid_sample(x, from_where.to(x), padding_mode="border", align_corners=False)
+    return _sampled(x, from_where.to(x.dtype).to(x.device), border=x.device.type != "mps")
+
+
+def _sampled(x: Tensor, points: Tensor, border: bool) -> Tensor:
+    """``x`` (N, C, H, W) at ``points`` (N, H, W, 2) in [-1, 1], linear between the pixels; beyond the edge the edge goes on.
+
+    Without ``border``, a padding that torch lacks on Apple's GPU until 2.12, points beyond the outermost pixels' centres are
+    moved there: the same up to rounding.
+    """
+    if not border:
+        points = torch.stack([points[..., i].clamp(1 / n - 1, 1 - 1 / n) for i, n in ((0, x.shape[3]), (1, x.shape[2]))], dim=-1)
+    return F.grid_sample(x, points, padding_mode="border" if border else "zeros", align_corners=False)
 
 
 def homography(before: Tensor, after: Tensor) -> Tensor:
@@ -112,9 +129,9 @@ def homography(before: Tensor, after: Tensor) -> Tensor:
     return torch.cat([eight, torch.ones_like(eight[..., :1])], dim=-1).unflatten(-1, (3, 3))
 
 
-def _blurred(x: Tensor, sigma: Tensor) -> Tensor:
-    """Each picture blurred by a Gaussian of its own ``sigma`` (N,), in pixels; beyond the edge the edge goes on."""
-    reach = max(1, math.ceil(3 * sigma.max().item()))
+def _blurred(x: Tensor, sigma: Tensor, widest: float) -> Tensor:
+    """Each picture blurred by a Gaussian of its own ``sigma`` (N,), at most ``widest``, in pixels; beyond the edge the edge goes on."""
+    reach = max(1, math.ceil(3 * widest))
     distance = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
     bell = torch.exp(-distance.square() / (2 * sigma.clamp_min(1e-2)[:, None] ** 2))
     bell = (bell / bell.sum(1, keepdim=True)).repeat_interleave(x.shape[1], 0)[:, None]  # one for each picture and channel
@@ -134,14 +151,15 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
     """
     channels, (height, width) = x.shape[1], x.shape[2:]
     expect(channels in (1, 3), "x", "pictures of 1 or 3 channels", f"{channels} channels")
+    where = (x.dtype, x.device)
     if channels == 1:
-        return _through_blocks(x, _table(_LUMA, quality)).clamp(0, 1)
-    ycc = torch.einsum("oc,nchw->nohw", x.new_tensor(_TO_YCC), x)
-    luma = _through_blocks(ycc[:, :1], _table(_LUMA, quality))
+        return _through_blocks(x, _table(_LUMA, quality, *where)).clamp(0, 1)
+    to_ycc, back = _colours(*where)
+    ycc = torch.einsum("oc,nchw->nohw", to_ycc, x)
+    luma = _through_blocks(ycc[:, :1], _table(_LUMA, quality, *where))
     chroma = F.avg_pool2d(F.pad(ycc[:, 1:], [0, width % 2, 0, height % 2], mode="replicate"), 2)
-    chroma = _through_blocks(chroma + 128 / 255, _table(_CHROMA, quality)) - 128 / 255  # no colour at all is the middle, exactly
+    chroma = _through_blocks(chroma + 128 / 255, _table(_CHROMA, quality, *where)) - 128 / 255  # no colour at all is the middle, exactly
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")[..., :height, :width]
-    back = torch.linalg.inv(torch.tensor(_TO_YCC, dtype=torch.float64)).to(x)
     return torch.einsum("oc,nchw->nohw", back, torch.cat([luma, chroma], dim=1)).clamp(0, 1)
 
 
@@ -150,25 +168,41 @@ def _through_blocks(x: Tensor, table: Tensor) -> Tensor:
     height, width = x.shape[2:]
     padded = F.pad(255 * x - 128, [0, -width % 8, 0, -height % 8], mode="replicate")
     blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)  # (N, C, rows, columns, 8, 8)
-    wave, table = _cosines().to(x), table.to(x)
+    wave = _cosines(x.dtype, x.device)
     coefficients = wave @ blocks @ wave.T / table
     coefficients = coefficients + (coefficients.round() - coefficients).detach()
     blocks = wave.T @ (coefficients * table) @ wave
     return (blocks.transpose(3, 4).flatten(4).flatten(2, 3)[..., :height, :width] + 128) / 255
 
 
-def _cosines() -> Tensor:
-    """The orthonormal discrete cosine transform of 8 values, (8, 8), one frequency a row, float64."""
-    n = torch.arange(8, dtype=torch.float64)
+# What JPEG knows beforehand is worked out in float64 on the CPU, and moved once to each device: an attack photographs at every step.
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _cosines(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The orthonormal discrete cosine transform of 8 values, (8, 8), one frequency a row."""
+    n = torch.arange(8, dtype=torch.float64, device="cpu")
     wave = torch.cos((2 * n + 1) * n[:, None] * math.pi / 16) / 2
     wave[0] /= math.sqrt(2)
-    return wave
+    return wave.to(dtype).to(device)
 
 
-def _table(standard: tuple[int, ...], quality: int) -> Tensor:
-    """By how much each coefficient of a block is divided, (8, 8), float64."""
+@lru_cache
+@torch.inference_mode(False)
+def _table(standard: tuple[int, ...], quality: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """By how much each coefficient of a block is divided, (8, 8)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((torch.tensor(standard, dtype=torch.float64).view(8, 8) * scale + 50) / 100).floor().clamp(1, 255)
+    table = torch.tensor(standard, dtype=torch.float64, device="cpu").view(8, 8)
+    return ((table * scale + 50) / 100).floor().clamp(1, 255).to(dtype).to(device)
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _colours(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """From red, green and blue to brightness and two differences, (3, 3), and back."""
+    to_ycc = torch.tensor(_TO_YCC, dtype=torch.float64, device="cpu")
+    return tuple(matrix.to(dtype).to(device) for matrix in (to_ycc, torch.linalg.inv(to_ycc)))
 
 
 # ---- what is left of an attack -----------------------------------------------------------------------
@@ -202,7 +236,7 @@ def destruction_rate(
     x, x_adv    pictures (N, C, H, W) in [0, 1], before and after the attack;  y  their labels (N,) int64
     transform   ``transform(pictures, generator)`` -> pictures; a ``Camera``, say
     draws       transformations of each picture, all counted
-    generator   on the CPU; None means torch's global stream
+    generator   on the CPU; None: other transformations at every call, by a number drawn from torch's global stream
     batch       pictures at a time: bounds the memory
 
     Raises ValueError, naming the argument, for anything else.
@@ -213,9 +247,12 @@ def destruction_rate(
     expect_labels(y, None, len(x), "y")
     expect_count(draws, "draws")
     expect_count(batch, "batch")
+    expect_generator(generator)
     destroyed = fooling = 0
-    with borrowed(model) as lent, torch.no_grad():
-        right = lambda pictures, y: answers(lent, pictures, y).argmax(1) == y  # noqa: E731
+    # Drawn before the model is borrowed, which puts the global stream back where it was.
+    fresh = torch.Generator().manual_seed(torch.randint(2**62, (), device="cpu").item()) if generator is None else None
+    with borrowed(model, fresh, y=y) as lent, torch.no_grad():
+        right = lambda pictures, y: answers(lent, pictures).argmax(1) == y  # noqa: E731
         for clean, adv, labels in zip(x.split(batch), x_adv.split(batch), y.split(batch)):
             counted = right(clean, labels) & ~right(adv, labels)
             for _ in range(draws if counted.any() else 0):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from course_utils.attacks.ball import BALLS
 from course_utils.attacks.call import (
-    Model, borrowed, cross_entropies, escape_losses, expect_arguments, in_batches, input_gradient, warn_if_probabilities, warn_if_reached,
+    Model, borrowed, cross_entropies, escape_losses, expect_arguments, in_batches, input_gradient, warn_if_reached,
 )
 from course_utils.validate import expect, expect_count
 
@@ -39,23 +39,24 @@ def saliency(
     free, loss = _free(allowed, x), cross_entropies if targeted else escape_losses  # either way to be lowered
 
     def part(x: Tensor, y: Tensor, free: Tensor) -> Tensor:
-        x, free, rows = x.detach().clone(memory_format=torch.contiguous_format), free.clone(), torch.arange(len(x), device=x.device)
+        x, free, rows = x.clone(memory_format=torch.contiguous_format), free.clone(), torch.arange(len(x), device=x.device)
         for added in range(features):
             gradient, logits = input_gradient(lent, x[rows], y[rows], loss)
             if added == 0:
-                warn_if_probabilities(logits)
+                lent.doubt(logits)
                 if targeted:
                     warn_if_reached(logits, y)
             gain = -gradient * (1 - x[rows]) * free[rows]
             most, which = gain.flatten(1).max(1)
             going = ((logits.argmax(1) == y[rows]) != targeted) & (most > 0)
-            rows, which = rows[going], which[going]
-            if not len(rows):
+            going = going.nonzero().flatten()  # the one read a step
+            if not len(going):
                 break
+            rows, which = rows[going], which[going]
             x.view(len(x), -1)[rows, which] = 1
         return x
 
-    with borrowed(model) as lent:
+    with borrowed(model, y=y) as lent:
         return in_batches(part, batch, x, y, free)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from course_utils.claims.say import say
 from course_utils.validate import expect
 
 VERDICTS = ("reproduced", "direction only", "not reproduced", "not run")
@@ -35,8 +36,8 @@ class Quoted:
 def print_verdicts(rows: list[tuple[Quoted, float]], data: str) -> None:
     """A line for each quoted figure: what it is, the paper's figure, the one ``measured`` on ``data``, the verdict."""
     width = max(len(quoted.what) for quoted, _ in rows)
-    print(f"{'':{width}}  {'paper':>7}  {'here':>7}")
+    say(f"{'':{width}}  {'paper':>7}  {'here':>7}")
     for quoted, measured in rows:
         verdict = quoted.verdict(float(measured), data)
         note = f" ({data}, not {quoted.data})" if verdict == "not run" else ""
-        print(f"{quoted.what:{width}}  {quoted.figure:7.4g}  {float(measured):7.4g}  {verdict}{note}")
+        say(f"{quoted.what:{width}}  {quoted.figure:7.4g}  {float(measured):7.4g}  {verdict}{note}")

@@ -19,10 +19,14 @@ _HERE = Path(__file__).resolve().parent
 KEPT = _HERE.parent / "records" / "claims"
 
 
+def notebooks() -> dict[str, dict[str, str]]:
+    """The course's notebooks by the names of their files, in order, each with its claims: the statements by id."""
+    return tomllib.loads((_HERE / "statements.toml").read_text(encoding="utf-8"))
+
+
 def statements() -> dict[str, str]:
     """Every claim's statement by id, in the order of the course."""
-    notebooks = tomllib.loads((_HERE / "statements.toml").read_text(encoding="utf-8"))
-    return {id_: text for claims in notebooks.values() for id_, text in claims.items()}
+    return {id_: text for claims in notebooks().values() for id_, text in claims.items()}
 
 
 def folder(profile: str, seed: int) -> Path:

@@ -25,12 +25,13 @@ class Source(NamedTuple):
 def fetch(source: Source, path: Path, otherwise: str = "") -> Path:
     """``path``, with the file of ``source``: as it lies there if it has the right digest, else downloaded.
 
-    A download that breaks off leaves ``<path>.part``, and the next call goes on from there. A file with another digest, one put there by
-    hand too, is not used. Raises RuntimeError when the file can't be had, saying what to put where (``otherwise`` is added to that),
+    A download that breaks off leaves ``<path>.part``, and the next call goes on from there. A file with another digest is not used; it
+    gets another name when the download takes its place, and a warning says so. Raises RuntimeError when the file can't be had, saying what to put where (``otherwise`` is added to that),
     and OSError when the folder can't be written or is full.
     """
     if path.exists() and is_whole(source, path):
         return path
+    aside = cache.not_used(path, f"its {source.algorithm} digest is not {source.digest}") if path.exists() else None
     part = path.with_name(path.name + ".part")
     how = ("Run the cell again to go on where it broke off.",
            f"To do without a network, put that file there by hand: {source.url}{otherwise}", QUICK)
@@ -40,6 +41,8 @@ def fetch(source: Source, path: Path, otherwise: str = "") -> Path:
             if not is_whole(source, part):
                 part.unlink(missing_ok=True)
                 raise RuntimeError(f"what arrived does not have the {source.algorithm} digest {source.digest}")
+        if aside:
+            os.rename(path, aside)
         os.replace(part, path)
     return path
 

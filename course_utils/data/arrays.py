@@ -15,7 +15,34 @@ FORMAT = (
     "train_images and test_images (N, H, W, C) uint8, train_labels and test_labels (N,) int64, classes (K,) str"
 )
 
+# The files that Keras downloads: no channel where there is only one, labels of any whole type, no names of classes.
+KERAS = ("x_train", "y_train", "x_test", "y_test")
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
+
 Arrays = Mapping[str, np.ndarray]
+
+
+def with_channels(pixels: np.ndarray) -> np.ndarray:
+    """Pictures (N, H, W) as (N, H, W, 1), others as they are."""
+    return pixels[..., None] if pixels.ndim == 3 else pixels
+
+
+def from_keras(stored: Arrays, name: str) -> Arrays:
+    """The arrays that Keras keeps of the data set ``name`` (names ``KERAS``; labels (N,) or (N, 1)) under the names ``KEYS``.
+
+    Raises ValueError for a data set whose classes nobody names here, and for labels that are no whole numbers.
+    """
+    expect(name in CLASSES, "name", f"one of {', '.join(CLASSES)}, whose classes have names", name)
+    found = {"classes": np.array(CLASSES[name])}
+    for split in SPLITS:
+        labels = stored[f"y_{split}"]
+        expect(labels.dtype.kind in "iu", f"y_{split}", "whole numbers", labels.dtype)
+        found |= {f"{split}_images": with_channels(stored[f"x_{split}"]), f"{split}_labels": labels.reshape(-1).astype(np.int64)}
+    return found
 
 
 def check(arrays: Arrays) -> None:

@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 
 from course_utils.data import cache
-from course_utils.data.arrays import FORMAT, SPLITS, Arrays
+from course_utils.data.arrays import FORMAT, KERAS, SPLITS, Arrays, with_channels
 from course_utils.data.by_hand import QUICK, or_by_hand
 
 # The name here -> the class in torchvision.datasets.
@@ -23,7 +23,7 @@ def fetch(name: str) -> Arrays:
 
     source = getattr(torchvision.datasets, SOURCES[name])
     path = cache.path_of(name)
-    how = f"To do without a network, put that file there by hand: an .npz with {FORMAT}.", QUICK
+    how = f"To do without a network, put that file there by hand: an .npz with {FORMAT}; or Keras's, with {', '.join(KERAS)}.", QUICK
     with cache.writing(path), tempfile.TemporaryDirectory(prefix=f".{name}-", dir=path.parent) as folder:
         with or_by_hand(name, path, *how):
             return _arrays(source, folder)
@@ -33,8 +33,7 @@ def _arrays(source: type, folder: str) -> Arrays:
     found = {}
     for split in SPLITS:
         data = source(root=folder, train=split == "train", download=True)
-        pixels = np.asarray(data.data)
-        found[f"{split}_images"] = pixels[..., None] if pixels.ndim == 3 else pixels
+        found[f"{split}_images"] = with_channels(np.asarray(data.data))
         found[f"{split}_labels"] = np.asarray(data.targets, dtype=np.int64)
     found["classes"] = np.array([label.split(" - ")[0] for label in data.classes])  # MNIST: "3 - three"
     return found

@@ -57,7 +57,7 @@ class Emails:
     @property
     def log_odds(self) -> Tensor:
         """float64 (N,): log p(spam) / p(wanted) of each mail under the true chances; no filter can know more."""
-        return self.counts.double() @ (self.chances[SPAM] / self.chances[WANTED]).log()
+        return self.counts.cpu().double() @ (self.chances[SPAM] / self.chances[WANTED]).log()
 
 
 @functools.cache

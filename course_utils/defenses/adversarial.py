@@ -48,5 +48,5 @@ def from_new_points(attack: Callable[..., Tensor], **settings: object) -> Attack
 
 
 def _anew(model: Model, x: Tensor, y: Tensor, *, attack: Attack) -> Tensor:
-    drawn = torch.randint(2**62, ()).item()
+    drawn = torch.randint(2**62, (), device="cpu").item()
     return attack(model, x, y, generator=torch.Generator().manual_seed(drawn))

@@ -28,7 +28,7 @@ class Redrawing(nn.Module):
     def __init__(self, first: nn.Module, shape: Sequence[int], hidden: int = 256) -> None:
         super().__init__()
         with torch.no_grad():
-            said = first(torch.zeros(2, *shape))
+            said = first(torch.zeros(2, *shape, device=next(first.parameters(), torch.empty(0)).device))
         expect(said.ndim == 2 and len(said) == 2, "first", "answers of the shape (B, width)", f"the shape {tuple(said.shape)}")
         self.first, self.shape = first, tuple(shape)
         self.draw = nn.Sequential(mlp([said.shape[1], hidden, math.prod(shape)]), nn.Sigmoid())
@@ -53,6 +53,7 @@ def learn_to_restore(
     expect_count(batch, "batch")
     expect(batch <= len(images), "batch", f"at most the {len(images)} pictures", batch)
     expect_positive(lr, "lr")
+    images, spoiled = images.detach(), spoiled.detach() if isinstance(spoiled, Tensor) else spoiled
     model.to(images.device).train()
     opt, order = adam(model.parameters(), lr), EpochOrder(len(images), batch, runtime.base_seed(), images.device)
     run = loop(epochs * order.steps_per_epoch, name, keep=dict(model=model, opt=opt), config=dict(epochs=epochs, batch=batch), progress=progress)

@@ -21,7 +21,7 @@ def codewords(classes: int, bits: int = 32) -> Tensor:
     expect_count(classes, "classes", 2)
     expect_count(bits, "bits", 2)
     expect(bits & (bits - 1) == 0 and bits > classes, "bits", f"a power of two above the {classes} classes", bits)
-    matrix = torch.ones(1, 1)
+    matrix = torch.ones(1, 1, device="cpu")
     while len(matrix) < bits:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
     return matrix[1 : classes + 1]

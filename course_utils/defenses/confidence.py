@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from course_utils.training.mode import recurrent_without_cudnn
 from course_utils.validate import expect, expect_count, expect_positive
 
 Model = Callable[[Tensor], Tensor]
@@ -32,7 +33,8 @@ class Hedged(nn.Module):
         with torch.enable_grad():
             for _ in range(self.steps):
                 moved.requires_grad_()
-                sure = self.model(moved).log_softmax(1).amax(1)
+                with recurrent_without_cudnn():
+                    sure = self.model(moved).log_softmax(1).amax(1)
                 slope, = torch.autograd.grad(sure.sum(), moved)
                 moved = (moved - self.size * slope.sign()).clamp(0, 1).detach()
         return self.model(x + (moved - x).detach())

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from course_utils.validate import expect, expect_count, expect_positive
+from course_utils.validate import expect, expect_count, expect_generator, expect_positive
 
 
 class Noise:
@@ -19,6 +19,7 @@ class Noise:
         self.sigma = sigma
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        expect_generator(generator)
         noise = torch.randn(x.shape, generator=generator, device="cpu").to(x)
         return (x + self.sigma * noise).clamp(0, 1)
 
@@ -35,6 +36,7 @@ class Glimpses:
         self.size = size
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        expect_generator(generator)
         count, _, height, side = x.shape
         expect(self.size <= min(height, side), "size", f"at most the picture's {min(height, side)} pixels", self.size)
         top, left = (torch.randint(most - self.size + 1, (count, 1), generator=generator, device="cpu").to(x.device) for most in (height, side))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from course_utils.gan.call import ask, critic_output
 from course_utils.gan.step import frozen
 from course_utils.validate import expect, expect_positive
 
@@ -24,7 +25,7 @@ class ReconstructionError(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.net(x)).abs().mean(dim=(1, 2, 3) if x.ndim == 4 else -1)
+        return (x - ask(self.net, x)).abs().mean(dim=(1, 2, 3) if x.ndim == 4 else -1)
 
 
 class Balance:
@@ -74,17 +75,17 @@ def began_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step of D on real ``x`` and on G(z_d), one of G on ``z_g``, one of k (equation 9).
 
-    D gives errors (B,) or (runs, B), low for real, as ``ReconstructionError`` does. Returns the means of L(x) and
-    L(G(z_g)) and the measure M, () or (runs,), detached.
+    D gives errors (B,) or (runs, B), low for real, as ``ReconstructionError`` does; (B, 1) and the like as in ``gan_step``.
+    Returns the means of L(x) and L(G(z_g)) and the measure M, () or (runs,), detached.
     """
     with torch.no_grad():
-        fake = G(z_d)
-    on_real = D(x).mean(dim=-1)
+        fake = ask(G, z_d)
+    on_real = critic_output(D, x).mean(dim=-1)
     opt_d.zero_grad()
-    balance.critic_loss(on_real, D(fake).mean(dim=-1)).sum().backward()
+    balance.critic_loss(on_real, critic_output(D, fake).mean(dim=-1)).sum().backward()
     opt_d.step()
     with frozen(D):
-        on_fake = D(G(z_g)).mean(dim=-1)
+        on_fake = critic_output(D, ask(G, z_g)).mean(dim=-1)
         opt_g.zero_grad()
         on_fake.sum().backward()
     opt_g.step()

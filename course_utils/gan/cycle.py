@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from course_utils.gan.call import ask, critic_output
 from course_utils.gan.losses import LEAST_SQUARES, GANLoss
 from course_utils.gan.step import frozen
 from course_utils.validate import expect, expect_count
@@ -16,7 +17,8 @@ class Pool:
 
     While there is room, every picture is kept and handed on. Once it is full, each picture is, with chance 1/2, handed on as it
     is, or exchanged for one from the pool, in which it takes that one's place. Chance comes from torch's global stream on the
-    CPU. ``loop`` can keep it: it has state_dict and load_state_dict.
+    CPU, so nothing waits for a GPU. What is kept lies on the device of the pictures that come in. ``loop`` can keep it: it has
+    state_dict and load_state_dict.
     """
 
     def __init__(self, size: int = 50) -> None:
@@ -30,12 +32,13 @@ class Pool:
     @torch.no_grad()
     def exchange(self, pictures: Tensor) -> Tensor:
         """As many pictures as came in (B, C, H, W), some of them older."""
+        self._kept = [kept.to(pictures.device) for kept in self._kept]  # a checkpoint may bring them back on the CPU
         handed_on = []
         for picture in pictures.detach():
             if len(self._kept) < self.size:
                 self._kept.append(picture.clone())
-            elif torch.rand(()) < 0.5:
-                place = int(torch.randint(self.size, ()))
+            elif torch.rand((), device="cpu") < 0.5:
+                place = int(torch.randint(self.size, (), device="cpu"))
                 picture, self._kept[place] = self._kept[place], picture.clone()
             handed_on.append(picture)
         return torch.stack(handed_on)
@@ -75,10 +78,11 @@ def cycle_objective(nets: CycleNets, a: Tensor, b: Tensor, weight: float, loss: 
     means the same, 10 there.)
     """
     expect(weight >= 0, "weight", "a number of at least 0", weight)
-    fake_b, fake_a = nets.to_b(a), nets.to_a(b)
-    value = loss.for_generator(nets.critic_b(fake_b)) + loss.for_generator(nets.critic_a(fake_a))
+    fake_b, fake_a = ask(nets.to_b, a), ask(nets.to_a, b)
+    value = loss.for_generator(critic_output(nets.critic_b, fake_b)) + loss.for_generator(critic_output(nets.critic_a, fake_a))
     if weight:
-        value = value + weight * ((nets.to_a(fake_b) - a).abs().mean() + (nets.to_b(fake_a) - b).abs().mean())
+        there_and_back = (ask(nets.to_a, fake_b) - a).abs().mean() + (ask(nets.to_b, fake_a) - b).abs().mean()
+        value = value + weight * there_and_back
     return value, fake_a, fake_b
 
 
@@ -97,7 +101,8 @@ def cycle_step(
         value.backward()
     opt_g.step()
     older_a, older_b = pools[0].exchange(fake_a), pools[1].exchange(fake_b)
-    d_loss = (loss.for_critic(nets.critic_a(a), nets.critic_a(older_a)) + loss.for_critic(nets.critic_b(b), nets.critic_b(older_b))) / 2
+    judged = ((nets.critic_a, a, older_a), (nets.critic_b, b, older_b))
+    d_loss = sum(loss.for_critic(critic_output(D, real), critic_output(D, fake)) for D, real, fake in judged) / 2
     opt_d.zero_grad()
     d_loss.backward()
     opt_d.step()

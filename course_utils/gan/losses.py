@@ -21,6 +21,11 @@ def batch_mean(values: Tensor) -> Tensor:
     return values.mean(dim=-1).sum()
 
 
+def _expect_rows(out: Tensor, name: str) -> None:
+    column = out.ndim == 2 and out.shape[1] == 1 and len(out) > 1
+    expect(out.ndim in (1, 2) and not column, name, "the shape (B,), or (runs, B) with B above 1", f"the shape {tuple(out.shape)}")
+
+
 @dataclass(frozen=True)
 class GANLoss:
     """What the critic minimises on real and on fake samples, and what the generator minimises; elementwise."""
@@ -31,12 +36,18 @@ class GANLoss:
     generator: Scalar
 
     def for_critic(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        """Scalar loss of the critic from its outputs on real and fake samples, (B,) or (runs, B) each."""
+        """Scalar loss of the critic from its outputs on real and fake samples, (B,) or (runs, B) each.
+
+        Raises ValueError for other shapes: of (B, 1) nobody could say whether B counts samples or runs.
+        """
+        _expect_rows(on_real, "on_real")
+        _expect_rows(on_fake, "on_fake")
         expect(on_real.shape[:-1] == on_fake.shape[:-1], "on_fake", f"the runs of on_real, {tuple(on_real.shape)}", tuple(on_fake.shape))
         return batch_mean(self.real(on_real)) + batch_mean(self.fake(on_fake))
 
     def for_generator(self, on_fake: Tensor) -> Tensor:
-        """Scalar loss of the generator from the critic's output on its samples, (B,) or (runs, B)."""
+        """Scalar loss of the generator from the critic's output on its samples, (B,) or (runs, B), as ``for_critic`` takes it."""
+        _expect_rows(on_fake, "on_fake")
         return batch_mean(self.generator(on_fake))
 
 
@@ -67,6 +78,8 @@ HINGE = GANLoss("hinge", lambda s: relu(1 - s), lambda s: relu(1 + s), lambda s:
 def minimax_value(on_real: Tensor, on_fake: Tensor) -> Tensor:
     """V(D, G), equation 1 of Goodfellow et al. 2014, per run: logits (B,) -> scalar, (runs, B) -> (runs,).
 
-    At most 0; -log 4 when D says 1/2 everywhere.
+    At most 0; -log 4 when D says 1/2 everywhere. Raises ValueError for other shapes.
     """
+    _expect_rows(on_real, "on_real")
+    _expect_rows(on_fake, "on_fake")
     return -softplus(-on_real).mean(dim=-1) - softplus(on_fake).mean(dim=-1)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_utils.gan.call import ask, batch_shape, in_rows
 from course_utils.gan.losses import batch_mean
 from course_utils.validate import expect, expect_positive
 
-Critic = Callable[[Tensor], Tensor]  # samples (..., *shape) -> (...), one number each
+Critic = Callable[[Tensor], Tensor]  # samples -> one answer each, in any form that gan.call.in_rows takes
 
 
 def between(real: Tensor, fake: Tensor) -> Tensor:
@@ -24,22 +25,24 @@ def between(real: Tensor, fake: Tensor) -> Tensor:
     when the shapes differ.
     """
     expect(real.shape == fake.shape, "fake", f"the shape of real, {tuple(real.shape)}", tuple(fake.shape))
-    samples = real.shape[:2] if real.ndim == 3 else real.shape[:1]
-    share = torch.rand(*samples, *[1] * (real.ndim - len(samples)), device=real.device, dtype=real.dtype)
+    batch = batch_shape(real)
+    share = torch.rand(*batch, *[1] * (real.ndim - len(batch)), device=real.device, dtype=real.dtype)
     return torch.lerp(real.detach(), fake.detach(), share)
 
 
 def gradient_norm(D: Critic, x: Tensor, *, create_graph: bool = False) -> Tensor:
-    """How steep D is at each of ``x``: Euclidean length of its gradient, in the shape of D(x), (B,) or (runs, B).
+    """How steep D is at each of ``x``: Euclidean length of its gradient, (B,) or (runs, B).
 
     A differentiable D is 1-Lipschitz (|D(a) - D(b)| <= |a - b|) exactly when this is at most 1 everywhere. D has to look at
-    every sample by itself, so no batch norm. ``create_graph`` makes the lengths themselves differentiable.
+    every sample by itself, so no batch norm. Of a map of patches it is the gradient of their mean. ``create_graph`` makes
+    the lengths themselves differentiable. Raises ValueError for a D whose answers don't fit ``x``.
     """
-    x = x.detach().requires_grad_()
+    x, batch = x.detach().requires_grad_(), batch_shape(x)
     with torch.enable_grad():
-        out = D(x)
-        slope, = torch.autograd.grad(out.sum(), x, create_graph=create_graph)
-    return slope.flatten(out.ndim).norm(dim=-1)
+        out = in_rows(ask(D, x), x)
+        patches = out.numel() // batch.numel()
+        slope, = torch.autograd.grad(out.sum() / patches, x, create_graph=create_graph)
+    return slope.flatten(len(batch)).norm(dim=-1)
 
 
 @dataclass(frozen=True)

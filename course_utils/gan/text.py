@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from course_utils.gan.call import ask, critic_output, in_rows
 from course_utils.gan.losses import NON_SATURATING, GANLoss
 from course_utils.gan.step import frozen
 from course_utils.validate import expect, expect_choice
@@ -17,7 +18,7 @@ class NearMisses:
 
     ``attributes``  name -> int64 (N,), the value of each picture
 
-    Chance comes from torch's global stream on the CPU. Only values and combinations that some picture has are found.
+    Chance comes from torch's global stream on the CPU, and there all is worked out. Only values and combinations that some picture has are found.
     """
 
     def __init__(self, attributes: Mapping[str, Tensor]) -> None:
@@ -26,7 +27,7 @@ class NearMisses:
         table = torch.stack([values.cpu() for values in attributes.values()], dim=1)
         self._sizes = (table.amax(dim=0) + 1).tolist()
         self._steps = [math.prod(self._sizes[i + 1:]) for i in range(len(self._sizes))]
-        self._kind = (table * torch.tensor(self._steps)).sum(dim=1)  # one number for each combination of values
+        self._kind = (table * torch.tensor(self._steps, device="cpu")).sum(dim=1)  # one number for each combination of values
         self._order = self._kind.argsort(stable=True)
         self._count = torch.bincount(self._kind, minlength=math.prod(self._sizes))
         self._first = self._count.cumsum(dim=0) - self._count
@@ -35,6 +36,7 @@ class NearMisses:
     def differing_in(self, name: str, rows: Tensor) -> Tensor:
         """For the pictures ``rows`` (B,) one each, (B,), that has another value of ``name`` and all other values alike.
 
+        Rows on a GPU are fetched, for which the program waits; rows on the CPU are not. The answer lies on the CPU.
         Raises ValueError for an unknown attribute, and where some picture has no such neighbour.
         """
         expect_choice(name, "name", self.names)
@@ -42,11 +44,12 @@ class NearMisses:
         size, step = self._sizes[place], self._steps[place]
         rows = rows.cpu()
         own = self._table[rows, place]
-        others = self._kind[rows, None] + (torch.arange(size) - own[:, None]) * step  # (B, size): every value in turn
-        weight = (self._count[others] > 0) & (torch.arange(size) != own[:, None])
+        values = torch.arange(size, device="cpu")
+        others = self._kind[rows, None] + (values - own[:, None]) * step  # (B, size): every value in turn
+        weight = (self._count[others] > 0) & (values != own[:, None])
         expect(bool(weight.any(dim=1).all()), "rows", f"pictures with a neighbour of another {name}", "one without")
         chosen = others.gather(1, torch.multinomial(weight.float(), 1)).flatten()
-        return self._order[self._first[chosen] + (torch.rand(len(rows)) * self._count[chosen]).long()]
+        return self._order[self._first[chosen] + (torch.rand(len(rows), device="cpu") * self._count[chosen]).long()]
 
 
 def cls_loss(right: Tensor, wrong: Tensor | None, fake: Tensor, loss: GANLoss = NON_SATURATING) -> Tensor:
@@ -70,16 +73,17 @@ def text_step(
     ``right`` (B, L) are their captions as numbers of words, ``wrong`` (M, B, L) M captions for each that don't fit, or None.
     ``opt_d`` updates the critic D and the encoder E, which so learns what tells texts apart; G reads the codes as they are.
     """
-    code = E(right)
-    fake = G(z, code.detach())
-    seen = D.look(x)
-    on_wrong = None if wrong is None else torch.stack([D.match(seen, E(one)) for one in wrong])
-    d_loss = cls_loss(D.match(seen, code), on_wrong, D(fake.detach(), code), loss)
+    code = ask(E, right)
+    fake = ask(G, z, code.detach())
+    seen = ask(D.look, x)
+    match = lambda code: in_rows(D.match(seen, code), x)  # noqa: E731
+    on_wrong = None if wrong is None else torch.stack([match(ask(E, one)) for one in wrong])
+    d_loss = cls_loss(match(code), on_wrong, critic_output(D, fake.detach(), code), loss)
     opt_d.zero_grad()
     d_loss.backward()
     opt_d.step()
     with frozen(D):
-        g_loss = loss.for_generator(D(fake, code.detach()))
+        g_loss = loss.for_generator(critic_output(D, fake, code.detach()))
         opt_g.zero_grad()
         g_loss.backward()
     opt_g.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from course_utils.gan.call import ask, critic_output
 from course_utils.gan.losses import NON_SATURATING, GANLoss
 from course_utils.gan.step import frozen
 from course_utils.validate import expect
@@ -21,14 +22,14 @@ def translate_step(
     shape than G(a).
     """
     expect(weight >= 0, "weight", "a number of at least 0", weight)
-    fake = G(a)
+    fake = ask(G, a)
     distance = l1(fake, b)
-    d_loss = loss.for_critic(D(a, b), D(a, fake.detach()))
+    d_loss = loss.for_critic(critic_output(D, a, b), critic_output(D, a, fake.detach()))
     opt_d.zero_grad()
     d_loss.backward()
     opt_d.step()
     with frozen(D):
-        g_loss = loss.for_generator(D(a, fake))
+        g_loss = loss.for_generator(critic_output(D, a, fake))
         opt_g.zero_grad()
         (g_loss + weight * distance).backward()
     opt_g.step()
@@ -37,7 +38,7 @@ def translate_step(
 
 def regression_step(G: nn.Module, opt_g: torch.optim.Optimizer, a: Tensor, b: Tensor) -> Tensor:
     """One step of G on the mean of |b - G(a)| alone: pix2pix without its game. Returns that mean, a detached scalar."""
-    distance = l1(G(a), b)
+    distance = l1(ask(G, a), b)
     opt_g.zero_grad()
     distance.backward()
     opt_g.step()

@@ -14,7 +14,7 @@ from course_utils.validate import expect, expect_count
 class PatchCritic(nn.Module):
     """Pictures (B, C, H, W) in [0, 1] to one logit for each patch: (B * h * w,), all patches of the minibatch in one row.
 
-    A patch is a sample like any other, so the losses of ``gan.losses`` (means over the last axis) and ``gan_step`` take
+    A patch is a sample like any other, so the losses of ``gan.losses`` (means over the last axis) and all steps take
     the row as it is. ``judge`` gives the same logits as a map (B, h, w). Several arguments are joined along the channels:
     ``D(condition, picture)``; ``channels`` counts them all.
 
@@ -74,7 +74,8 @@ def footprint(critic: PatchCritic, size: int) -> Tensor:
     expect_count(size, "size")
     critic = copy.deepcopy(critic).cpu().double().eval()
     channels = critic.net[0].in_channels
-    picture = torch.rand(1, channels, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    stream = torch.Generator("cpu").manual_seed(0)
+    picture = torch.rand(1, channels, size, size, generator=stream, dtype=torch.float64, device="cpu").requires_grad_()
     with torch.enable_grad():
         logits = critic.judge(picture)[0]
         middle = logits[logits.shape[0] // 2, logits.shape[1] // 2]

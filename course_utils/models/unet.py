@@ -73,5 +73,6 @@ def recolour(colours: Tensor, grey: Tensor) -> Tensor:
 
     Colour is what is left of a picture when its luma is taken from each channel (``data.drawn.grey``).
     """
-    luma = (colours * colours.new_tensor(LUMA).reshape(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    red, green, blue = colours.split(1, dim=1)
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue  # numbers, since a tensor of them would be copied to the GPU each time
     return (grey + colours - luma).clamp(0, 1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from course_utils.plots.pictures import show_picture, tile
 from course_utils.plots.style import CRITIC, FAKE, LINES, PALETTE, REAL, finish, legend_outside, new_figure
+from course_utils.training.mode import at_rest
 from course_utils.validate import expect, expect_images, expect_positive
 
 YELLOW = PALETTE[8]
@@ -113,7 +114,8 @@ def regions(panels: dict[str, Callable[[Tensor], Tensor]], points: Tensor, label
     pale = ListedColormap([[1 - 0.35 * (1 - c) for c in colour] for colour in (REAL, CRITIC)])
     fig, axes = new_figure(1, len(panels), width=5.4 * len(panels), height=6, squeeze=False)
     for axis, (name, score) in zip(axes[0], panels.items()):
-        answer = (score(grid) > 0).reshape(200, 200).numpy()
+        with torch.no_grad(), at_rest():
+            answer = (score(grid) > 0).reshape(200, 200).numpy()
         axis.imshow(answer, origin="lower", extent=(0, 1, 0, 1), cmap=pale, vmin=0, vmax=1, interpolation="nearest")
         if others is not None:
             axis.scatter(*others.T.numpy(), s=6, color="0.45", label="no label")

@@ -16,6 +16,7 @@ def expect_data(data: object) -> None:
 
 def expect_logits(logits: object, count: int, classes: int) -> None:
     """Raise ValueError unless ``logits`` is a tensor of the shape (count, classes)."""
-    expect(isinstance(logits, Tensor), "model", "a torch.Tensor as the answer", type(logits).__name__)
+    hint = ": lambda x: model(x).logits takes it from the answer" if hasattr(logits, "logits") else ""
+    expect(isinstance(logits, Tensor), "model", f"a torch.Tensor as the answer{hint}", type(logits).__name__)
     wanted = f"logits of the shape ({count}, {classes}): {count} pictures, {classes} classes"
     expect(logits.shape == (count, classes), "model", wanted, f"the shape {tuple(logits.shape)}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.data.imageset import ImageSet
+from course_utils.training.code import nets_in
 from course_utils.training.contracts import expect_data, expect_logits
 from course_utils.training.mode import at_rest, frozen, mode
 from course_utils.validate import expect, expect_count, expect_images
@@ -66,7 +67,8 @@ def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batc
     """Count the pictures of the ImageSet ``data`` that ``model`` names right, after ``attack`` if there is one.
 
     model    pictures (B, C, H, W) in [0, 1] -> logits (B, classes); in eval mode meanwhile, its parameters
-             frozen, both as before afterwards. Pictures go to the device of its parameters
+             frozen, both as before afterwards. Pictures go to the device of its parameters: of a function, of
+             the first net that it names
     attack   ``attack(model, x, y)`` -> pictures of the shape of ``x``, in [0, 1]; it may take gradients. Those of
              ``course_utils.attacks`` get their settings by partial: ``partial(pgd, eps=0.1, early_stop=True)``, which
              leaves pictures alone as soon as they fool the model and takes a fraction of the time
@@ -78,11 +80,12 @@ def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batc
     expect(attack is None or callable(attack), "attack", "None, or a function (model, x, y) -> pictures", repr(attack))
     expect_count(batch, "batch")
     expect_data(data)
-    where = _device_of(model, data)
+    nets = nets_in(model)  # those within a function too: lambda x: net((x - mean) / std)
+    where = _device_of(nets, data)
     correct = 0
-    with mode(model, train=False), frozen(model):
+    with mode(model, train=False), frozen(*nets):
         for images, labels in zip(data.images.split(batch), data.labels.split(batch)):
-            x, y = images.to(where, copy=True), labels.to(where)  # the data set stays whole whatever is done to x
+            x, y = images.detach().to(where, copy=True), labels.to(where)  # the data set stays whole whatever is done to x
             if attack is not None:
                 x = _attacked(attack, model, x, y)
             with torch.no_grad(), at_rest():
@@ -93,8 +96,8 @@ def evaluate(model: Model, data: ImageSet, attack: Attack | None = None, *, batc
     return Evaluation(correct, len(data.images))
 
 
-def _device_of(model: Model, data: ImageSet) -> torch.device:
-    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+def _device_of(nets: list[nn.Module], data: ImageSet) -> torch.device:
+    parameter = next((parameter for net in nets for parameter in net.parameters()), None)
     return data.images.device if parameter is None else parameter.device
 
 
@@ -104,4 +107,4 @@ def _attacked(attack: Attack, model: Model, x: Tensor, y: Tensor) -> Tensor:
     name = "attack(model, x, y)"
     expect_images(found, name)
     expect(found.shape == x.shape, name, f"the shape {tuple(x.shape)}", f"the shape {tuple(found.shape)}")
-    return found.detach()
+    return found.detach().clone()  # an attack may hand out pictures that it keeps

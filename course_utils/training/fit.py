@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable
 
 import torch
@@ -10,7 +11,8 @@ from torch.nn import functional as F
 
 from course_utils import runtime
 from course_utils.data.imageset import ImageSet
-from course_utils.training import checkpoint
+from course_utils.precision import has_bfloat16
+from course_utils.training import checkpoint, code
 from course_utils.training.contracts import expect_data, expect_logits
 from course_utils.training.history import History
 from course_utils.training.loop import loop
@@ -18,7 +20,7 @@ from course_utils.training.mode import mode
 from course_utils.training.optimizers import adam
 from course_utils.training.order import EpochOrder
 from course_utils.training.processes import Processes
-from course_utils.training.settings import describe, tensors_in, text_of
+from course_utils.training.settings import bytes_of, describe, tensors_in
 from course_utils.validate import expect, expect_count, expect_positive
 
 Loss = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
@@ -26,8 +28,19 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 def cross_entropy(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Mean cross entropy of ``model``'s logits for pictures ``x`` (B, C, H, W) in [0, 1] and labels ``y`` (B,): ()."""
-    return F.cross_entropy(model(x), y)
+    """Mean cross entropy of ``model``'s logits for pictures ``x`` (B, C, H, W) in [0, 1] and labels ``y`` (B,): ().
+
+    Raises ValueError for a model that answers with something else, as GoogLeNet does in training.
+    """
+    logits = model(x)
+    if not isinstance(logits, Tensor):
+        parts = ", ".join(vars(logits)) if hasattr(logits, "__dict__") else ", ".join(getattr(logits, "_fields", ()))
+        raise ValueError(
+            f"loss: expected one that takes this model's answer apart, a {type(logits).__name__}({parts}): "
+            "fit(..., loss=lambda model, x, y: F.cross_entropy(model(x).logits, y)), or with auxiliary logits "
+            "their cross entropy added, times 0.3 or so"
+        )
+    return F.cross_entropy(logits, y)
 
 
 def fit(
@@ -56,9 +69,9 @@ def fit(
     optimizer         ``optimizer(parameters)`` -> a torch optimizer
     seed              of the order of the pictures; COURSE_SEED when None. Dropout and random attacks draw
                       from torch's global stream: seed it before building the model
-    name              of the checkpoint. When None it is made from all settings, the data and the weights
-                      at the start: a cell that seeds and builds its model, interrupted and run again,
-                      goes on where it stopped. A name of yours goes on from its checkpoint whatever the
+    name              of the checkpoint. When None it is made from all settings (of loss and optimizer: their
+                      code and what they name), the data and the weights at the start: a cell that seeds and
+                      builds its model, interrupted and run again, goes on where it stopped. A name of yours goes on from its checkpoint whatever the
                       weights are, and refuses one of other settings
     device            runtime.device() when None
     mixed_precision   bfloat16 in the forward pass: None for on where a GPU is made for it, off elsewhere
@@ -88,7 +101,8 @@ def fit(
     opt = adam(trained, lr) if optimizer is None else optimizer(trained)
     order = EpochOrder(len(data), batch, seed, processes.device)
     precision = "bfloat16" if half else "float32"
-    config = dict(data=fingerprint, loss=text_of(loss), epochs=epochs, batch=batch, seed=seed, precision=precision)
+    config = dict(data=fingerprint, loss=loss, optimizer=optimizer, epochs=epochs, batch=batch)
+    config |= dict(seed=seed, precision=precision)
     keep = dict(model=model, optimizer=opt)
     steps = epochs * order.steps_per_epoch
     name = _name_from(steps, config, keep) if name is None else name
@@ -97,7 +111,8 @@ def fit(
         prepared, share = processes.prepare(model), processes.share(batch)
         for step in run:
             chosen = order.batch(step)[share]
-            with torch.autocast(processes.device.type, torch.bfloat16, enabled=half):
+            # No cache: weights cast in a pass without gradient had none in the next (pytorch issues 105211, 112583).
+            with torch.autocast(processes.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
                 value = loss(prepared, data.images[chosen], data.labels[chosen])
             _descend(value, opt)
             run.log(loss=processes.mean(value))
@@ -129,7 +144,7 @@ def _expect_arguments(model, loss, epochs, batch, lr, optimizer, mixed_precision
 
 def _expect_fitting(model: nn.Module, data: ImageSet) -> None:
     """Raise ValueError unless ``model`` takes the pictures and answers one logit per class. Changes nothing."""
-    few, before = data.images[:2], checkpoint.random_state()
+    few, before = data.images[:2].clone(), checkpoint.random_state()  # a copy, as a net may change what it gets
     try:
         with mode(model, train=False), torch.no_grad():
             logits = model(few)
@@ -138,11 +153,11 @@ def _expect_fitting(model: nn.Module, data: ImageSet) -> None:
         raise ValueError(f"model: expected one for pictures {shape}, got the error: {reason}") from reason
     finally:
         checkpoint.set_random_state(before)
-    expect_logits(logits, len(few), len(data.classes))
+    expect_logits(getattr(logits, "logits", logits), len(few), len(data.classes))
 
 
 def _use_bfloat16(wanted: bool | None, device: torch.device) -> bool:
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    native = has_bfloat16(device)
     if wanted and device.type == "cuda":
         expect(native, "mixed_precision", "False or None on a GPU that has no bfloat16", True)
     return native if wanted is None else wanted
@@ -150,8 +165,22 @@ def _use_bfloat16(wanted: bool | None, device: torch.device) -> bool:
 
 def _name_from(steps: int, config: dict, keep: dict) -> str:
     """A name that no other training has: a hash of every setting and of the weights at the start."""
-    digest = hashlib.sha256(repr(describe(steps, config, keep)).encode())
+    text = describe(steps, config, keep)
+    functions = {key: value for key, value in text.items() if code.is_digest(value)}
+    digest = hashlib.sha256(repr({key: value for key, value in text.items() if key not in functions}).encode())
     for name, tensor in tensors_in(keep["model"].state_dict(), "model"):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return f"fit-{digest.hexdigest()[:12]}"
+        digest.update(bytes_of(tensor))
+    begin, end = f"fit-{digest.hexdigest()[:12]}", hashlib.sha256(repr(functions).encode()).hexdigest()[:6]
+    _warn_of_other_pythons(begin)
+    return f"{begin}-{code.PYTHON}-{end}"
+
+
+def _warn_of_other_pythons(begin: str) -> None:
+    """One line where such a training was interrupted in another Python: it can't go on here."""
+    try:
+        there = [path.name for path in checkpoint.checkpoint_path(begin).parent.glob(f"{begin}-*.pt")]
+    except OSError:  # a folder of somebody else
+        return
+    if others := [name for name in there if not name.startswith(f"{begin}-{code.PYTHON}-")]:
+        code.warn_of_other_python("fit", others[0])

@@ -38,7 +38,8 @@ class History:
         """
         rows = {}
         for name, value in values.items():
-            row = value.detach().clone() if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+            tensor = isinstance(value, Tensor)
+            row = value.detach().clone() if tensor else torch.as_tensor(value, dtype=torch.float64, device="cpu")
             shape = self._shapes.get(name, row.shape)
             expect(row.ndim <= 1, name, "a number or a 1-D tensor", f"the shape {tuple(row.shape)}")
             expect(row.shape == shape, name, f"the shape {tuple(shape)} as before", f"the shape {tuple(row.shape)}")
@@ -91,7 +92,7 @@ class History:
     def steps(self, name: str) -> Tensor:
         """The steps at which ``name`` was logged, (steps,) int64."""
         expect_choice(name, "name", tuple(self))
-        return torch.tensor(self._steps[name])
+        return torch.tensor(self._steps[name], device="cpu")
 
     def last(self, name: str, n: int) -> Tensor:
         """The mean over the last ``n`` values of ``name`` (over all of them where there are fewer): () or (runs,)."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from course_utils.training import checkpoint
+from course_utils.training import checkpoint, code
 from course_utils.training.history import History
-from course_utils.training.settings import describe, differences, tensors_in
+from course_utils.training.processes import rank_and_count
+from course_utils.training.settings import describe, differences, from_other_python, tensors_in
 from course_utils.validate import expect, expect_count, expect_positive
 
 _FLUSH = 50  # steps between two looks at what was logged: the only times a training waits for the device
@@ -41,14 +42,16 @@ class loop:  # lower case, as range is: it stands in a for statement
     While the steps go on, everything in ``keep``, the history and the random state of python, numpy and
     torch go to ``<data_dir>/checkpoints/<name>.pt`` from time to time, always between two steps. When the
     loop is stopped (the stop button, an error, a lost machine), the same cell run again goes on from
-    there and ends with the same weights, bit for bit on the CPU, as if it had never been stopped.
+    there and ends with the same weights, bit for bit on the CPU, as if it had never been stopped; a line
+    says so. What the body of the ``for`` does is not looked at: whoever edits it deletes the file.
+    In several processes only the first goes on with its random state, the others begin streams of their own.
     When the last step is done the file is deleted: a finished cell that is run again trains again.
 
     name                letters, digits, '.', '_' and '-': the name of the file, and of the progress bar
     keep                by name, all that changes while training: anything with state_dict and
                         load_state_dict, or a torch.Generator
-    config              by name, the settings that make this training what it is: numbers, text, or
-                        lists, tuples and dicts of them
+    config              by name, the settings that make this training what it is: numbers, text, lists,
+                        tuples and dicts of them, or functions, which count by their code and what they name
     checkpoint_seconds  time between two checkpoints
     checkpoint_steps    steps between two checkpoints, instead of a time
     progress            whether to draw a bar; none is drawn when COURSE_STATIC is set
@@ -78,10 +81,11 @@ class loop:  # lower case, as range is: it stands in a for statement
         self._keep = dict(keep)
         self._settings = describe(steps, {} if config is None else config, keep)
         self._every_seconds, self._every_steps = checkpoint_seconds, checkpoint_steps
-        self._quiet = bool(os.environ.get("COURSE_STATIC"))
-        self._progress = progress and not self._quiet
+        self._progress = progress and not os.environ.get("COURSE_STATIC")
         self._step: int | None = None  # the step whose body is running
         self._saved: int | None = None  # how many steps the file on disk has behind it
+        self._writes = self._proven = False  # whether there will be checkpoints, and whether one was read back
+        self._foreign = False  # whether the file is somebody's who doesn't let it be read
         self._started = False
 
     def __iter__(self) -> Iterator[int]:
@@ -89,6 +93,7 @@ class loop:  # lower case, as range is: it stands in a for statement
         self._started = True
         main = checkpoint.is_main_process()
         first = self._resume()
+        self._writes = main and not self._foreign and self._can_be_kept()
         earlier, began = self.history.seconds, time.perf_counter()
         bar = tqdm(initial=first, total=self.steps, desc=self.name, disable=not (self._progress and main))
         written = began
@@ -105,15 +110,15 @@ class loop:  # lower case, as range is: it stands in a for statement
                     self._look(bar)
                 if done < self.steps and self._due(done, now - written):
                     self._stop_if_diverged(step)
-                    if main:
+                    if self._writes:
                         self._save(done)
                     written = time.perf_counter()
             self._stop_if_diverged(self.steps - 1)
         finally:
             self._step = None
             bar.close()
-        if main:
-            self.path.unlink(missing_ok=True)
+        if main and not self._foreign:
+            checkpoint.remove(self.path, self.name)
 
     def log(self, /, **values: float | Tensor) -> None:
         """Put this step's numbers into the history: scalars, or 1-D tensors with one number per run of a stack.
@@ -168,34 +173,62 @@ class loop:  # lower case, as range is: it stands in a for statement
             "history": self.history.state_dict(),
             "random": checkpoint.random_state(),
         }
+        older = "there is none yet" if self._saved is None else f"the one after {self._saved} steps stays"
         try:
-            checkpoint.save(self.path, state)
-            self._saved = done
+            checkpoint.save(self.path, state, proven=self._proven)
+            self._saved, self._proven = done, True
         except OSError as reason:
-            older = "there is none yet" if self._saved is None else f"the one after {self._saved} steps stays"
             warnings.warn(f"{self.name}: no checkpoint could be written ({reason}); {older}. Training goes on.")
+        except checkpoint.Unreadable as reason:
+            self._writes = False
+            warnings.warn(f"{self.name}: a checkpoint could not be read back ({reason}), so none is written; {older}. "
+                          "Training goes on.")
+
+    def _can_be_kept(self) -> bool:
+        """Whether the state of every kept object, as far as it has one yet, can be read back from a file. Warns by name."""
+        for name, thing in self._keep.items():
+            try:
+                checkpoint.expect_savable(_state_of(thing))
+            except checkpoint.Unreadable as reason:
+                warnings.warn(f"{self.name}: the state of keep[{name!r}] ({type(thing).__name__}) could not be read back "
+                              f"from a checkpoint ({reason}). None is written: this training can't be resumed.")
+                return False
+        return True
+
+    def _load(self) -> dict | None:
+        try:
+            return checkpoint.load(self.path, {"settings", "done", "kept", "history", "random"})
+        except OSError as reason:
+            self._foreign = True
+            warnings.warn(f"{self.name}: the checkpoint {self.path} can't be read ({reason}). Training starts anew and "
+                          "writes none.")
+            return None
 
     def _resume(self) -> int:
         """Load the checkpoint, if there is one of this configuration; return how many steps are done."""
         checkpoint.wait_for_all()  # the first process may still be deleting the file of the training before
-        state = checkpoint.load(self.path, {"settings", "done", "kept", "history", "random"})
+        state = self._load()
         checkpoint.wait_for_all()  # all have read it: from here on the first process may change it
+        rank, _ = rank_and_count()
         if state is None:
-            if checkpoint.is_main_process():
-                self.path.unlink(missing_ok=True)  # damaged
+            if rank == 0 and not self._foreign:
+                checkpoint.remove(self.path, self.name)  # damaged
             return 0
         if differ := differences(state["settings"], self._settings):
             raise ValueError(
                 f"name: the checkpoint {self.path} belongs to another configuration ({differ}). "
                 "Delete that file to train anew, or use another name."
             )
+        if from_other_python(state["settings"]):
+            code.warn_of_other_python(self.name, self.path)
+            return 0
         for name, thing in self._keep.items():
             _load_into(thing, state["kept"][name])
         self.history.load_state_dict(state["history"])
-        checkpoint.set_random_state(state["random"])
+        checkpoint.set_random_state_of(state["random"], rank)
         self._saved = state["done"]
-        if checkpoint.is_main_process() and not self._quiet:
-            print(f"{self.name}: resumed after {self._saved} of {self.steps} steps, from {self.path}")
+        if rank == 0:  # in a static notebook too: nobody sees the loop's body change
+            print(f"{self.name}: goes on after step {self._saved} of {self.steps}. To begin anew, delete {self.path}")
         return self._saved
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import get_ident
 
+import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -56,9 +57,29 @@ def at_rest() -> Iterator[None]:
 
 
 @contextmanager
-def frozen(model: object) -> Iterator[None]:
-    """The parameters of ``model`` gather no gradients; afterwards they do as before, also after an error."""
-    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+def recurrent_without_cudnn() -> Iterator[None]:
+    """Recurrent nets in eval mode have a gradient meanwhile, those within a function too: cuDNN gives them none.
+
+    Meant for one call of a model: from its first recurrent layer on cuDNN is off, so convolutions before that keep it.
+    """
+    before, here = torch.backends.cudnn.enabled, get_ident()
+
+    def switch_off(module: nn.Module, _inputs: object) -> None:
+        if get_ident() == here and isinstance(module, nn.RNNBase) and not module.training:
+            torch.backends.cudnn.enabled = False
+
+    hook = register_module_forward_pre_hook(switch_off)
+    try:
+        yield
+    finally:
+        hook.remove()
+        torch.backends.cudnn.enabled = before
+
+
+@contextmanager
+def frozen(*nets: nn.Module) -> Iterator[None]:
+    """The parameters of ``nets`` gather no gradients; afterwards they do as before, also after an error."""
+    parameters = [parameter for net in nets for parameter in net.parameters()]
     before = [parameter.requires_grad for parameter in parameters]
     try:
         for parameter in parameters:

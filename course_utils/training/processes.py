@@ -7,6 +7,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from course_utils.validate import expect
+
+_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def rank_and_count() -> tuple[int, int]:
+    """The number of this process, and how many train together.
+
+    0 and 1 unless torchrun or notebook_launcher started several. A variable of theirs that was left over in the environment says nothing: they set all of them.
+    """
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    if all(os.environ.get(name) for name in _TORCHRUN):
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return 0, 1
+
 
 class Processes:
     """The processes that train together: one, unless torchrun or notebook_launcher started several.
@@ -15,20 +31,26 @@ class Processes:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.count, self.device, self._rank, self._accelerator = 1, device, 0, None
+        self.device, self._accelerator = device, None
         # A lone process makes no Accelerator: notebook_launcher refuses to start once the session has one.
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import Accelerator, DistributedDataParallelKwargs  # takes a second, which one process saves
+        self._rank, self.count = rank_and_count()
+        if self.count > 1:
+            from accelerate import Accelerator  # takes a second, which one process saves
 
-            # Buffers copied before every forward pass would spoil a loss with several passes (seen with torch 2.11).
-            apart = DistributedDataParallelKwargs(broadcast_buffers=False)
-            self._accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[apart])
-            self.count, self.device = self._accelerator.num_processes, self._accelerator.device
-            self._rank = self._accelerator.process_index
+            self._accelerator = Accelerator(cpu=device.type == "cpu")
+            self.device, found = self._accelerator.device, self._accelerator.num_processes
+            wanted = f"{self.count} that Accelerate knows of (LOCAL_RANK, WORLD_SIZE set)"
+            expect(found == self.count, "processes", wanted, found)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """``model`` itself in one process; in several, a wrapper that averages its gradients over them."""
-        return model if self._accelerator is None else self._accelerator.prepare(model)
+        if self._accelerator is None:
+            return model
+        wrapped = self._accelerator.prepare(model)
+        # Buffers copied before every forward pass would spoil a loss with several passes (seen with torch 2.11). Set
+        # here, as torch 2.14 warns of the argument of this name, and what replaces it is unknown to older ones.
+        wrapped.broadcast_buffers = False
+        return wrapped
 
     def share(self, batch: int) -> slice:
         """The part of a batch that is this process's."""

@@ -24,7 +24,7 @@ def judge(file: str, data: ImageSet, make: Callable[[], nn.Module], train: Calla
         torch.manual_seed(0)
         net = make()
     place = runtime.data_dir() / "judges" / f"{file}-{data.fingerprint()}-{_mark(net, recipe)}.pt"
-    state = checkpoint.load(place, {"net"})
+    state = _kept(place)
     if state is None:
         train(net)
         _keep(place, net)
@@ -36,6 +36,14 @@ def judge(file: str, data: ImageSet, make: Callable[[], nn.Module], train: Calla
 def _mark(net: nn.Module, recipe: str) -> str:
     shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     return hashlib.sha256(repr((shapes, recipe)).encode()).hexdigest()[:8]
+
+
+def _kept(place: Path) -> dict | None:
+    try:
+        return checkpoint.load(place, {"net"}, "judge", "it is trained anew, and the file replaced")
+    except OSError as reason:
+        warnings.warn(f"The judge at {place} can't be read ({reason}): it is trained anew.")
+        return None
 
 
 def _keep(place: Path, net: nn.Module) -> None:
