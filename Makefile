@@ -1,7 +1,7 @@
 # Commands of the course; `make` alone lists them. The first one makes .venv and installs, later ones only use it.
 #   PYTHON=python3.12   another Python to make .venv with
 #   NB=01               one notebook instead of all (number, name or path)
-#   PORT=8890           of JupyterLab; LAB_ARGS='...' and TEST_ARGS='...' are handed on
+#   PORT=8890           of JupyterLab; LAB_ARGS='...', TEST_ARGS='...' and GPU_ARGS='...' are handed on
 #   TRY=10 SEED=123     so many breaks, drawn at random with that seed
 # COURSE_SEED, COURSE_PROFILE, COURSE_DEVICE, COURSE_DATA_DIR: see course_utils/runtime.py
 
@@ -18,7 +18,7 @@ QUIET := OMP_WAIT_POLICY=PASSIVE
 # glibc keeps memory that was freed: without that, one and the same loop varies by up to 70 %.
 KEEP := MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=300000000
 
-.PHONY: help lab test run store times claims bench peers breaks stamp clean
+.PHONY: help lab test run store times claims bench peers gpu breaks stamp clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,9 @@ bench: $(READY) ## helpers against a plain loop and against other packages (`mak
 peers: $(READY) ## install the four packages of attacks that `make bench` compares with
 	$(PY) -m pip install -e '.[bench]'
 	$(PY) -m pip install --no-deps torchattacks cleverhans
+
+gpu: $(READY) ## what only a GPU can show, in eight minutes (GPU_ARGS='--device cpu': a rehearsal)
+	@$(PY) tools/gpu.py $(GPU_ARGS)
 
 breaks: $(READY) ## helpers broken on purpose, in a copy: the tests have to notice each (TRY=10: ten of them, at random)
 	@$(QUIET) $(PY) tools/breaks.py $(if $(TRY),--try $(TRY)) $(if $(SEED),--seed $(SEED))

@@ -35,15 +35,15 @@ def nets(end: nn.Module) -> tuple[nn.Module, nn.Module]:
     return generator(), critic(end)
 
 
-def plain_players(dtype: torch.dtype = torch.float32) -> Players:
+def plain_players(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Players:
     """D ends in a sigmoid; torch's Adam as it comes."""
-    return players(lambda: nets(nn.Sigmoid()), torch.optim.Adam, dtype)
+    return players(lambda: nets(nn.Sigmoid()), torch.optim.Adam, dtype, device)
 
 
 def plain_step(p: Players, data: Source, noise: Source, reuse: bool) -> None:
     """D learns from real pictures and from fakes, then G from fakes: the same ones with ``reuse``, else fresh ones."""
     loss, x = nn.BCELoss(), data()
-    valid, invalid = torch.ones(len(x), 1, dtype=x.dtype), torch.zeros(len(x), 1, dtype=x.dtype)
+    valid, invalid = x.new_ones(len(x), 1), x.new_zeros(len(x), 1)
 
     p.opt_d.zero_grad()
     fake = p.G(noise())
@@ -59,9 +59,9 @@ def plain_step(p: Players, data: Source, noise: Source, reuse: bool) -> None:
     p.opt_g.step()
 
 
-def course_players(dtype: torch.dtype = torch.float32) -> Players:
+def course_players(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Players:
     """D ends in logits (B,); Adam in one fused kernel."""
-    return players(lambda: nets(nn.Flatten(0)), adam, dtype)
+    return players(lambda: nets(nn.Flatten(0)), adam, dtype, device)
 
 
 def course_step(p: Players, data: Source, noise: Source, reuse: bool) -> None:

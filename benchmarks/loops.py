@@ -35,11 +35,12 @@ class Players:
 
 def players(
     nets: Callable[[], tuple[nn.Module, nn.Module]], optimizer: Callable[..., torch.optim.Optimizer], dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Players:
     """Players with the nets G and D of ``nets``, which begin with the same weights whenever they are made."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        G, D = (net.to(dtype) for net in nets())
+        G, D = (net.to(device, dtype) for net in nets())
     return Players(G, D, *(optimizer(net.parameters(), lr=LR, betas=BETAS) for net in (G, D)))
 
 
@@ -51,7 +52,7 @@ Step = Callable[[Players, Source, Source], None]  # players, minibatches of pict
 class Way:
     """Players, where their minibatches come from, and the step that trains them."""
 
-    players: Callable[[torch.dtype], Players]
+    players: Callable[..., Players]  # of a dtype, and a device if it isn't the CPU
     batches: Callable[[ImageSet], Iterator[Tensor]]
     step: Step
 
@@ -64,8 +65,8 @@ class Pictures(MNIST):
 
     def __init__(self, pictures: ImageSet) -> None:
         VisionDataset.__init__(self, "", transform=Compose([ToTensor(), Normalize([0.5], [0.5])]))
-        self.data = (pictures.images * 255).round().to(torch.uint8).squeeze(1)
-        self.targets = pictures.labels
+        self.data = (pictures.images * 255).round().to(torch.uint8).squeeze(1).cpu()
+        self.targets = pictures.labels.cpu()
 
 
 def loaded(pictures: ImageSet) -> Iterator[Tensor]:
@@ -86,17 +87,17 @@ def by_index(pictures: ImageSet) -> Iterator[Tensor]:
 # ---- the comparison ----------------------------------------------------------------------------------
 
 
-def contestants(ways: dict[str, Way], pictures: ImageSet, steps: int) -> dict[str, Callable[[], None]]:
+def contestants(ways: dict[str, Way], pictures: ImageSet, steps: int, device: torch.device | str = "cpu") -> dict[str, Callable[[], None]]:
     """What is timed: functions that train for ``steps`` steps more."""
-    return {name: _training(way, pictures, steps) for name, way in ways.items()}
+    return {name: _training(way, pictures, steps, device) for name, way in ways.items()}
 
 
-def _training(way: Way, pictures: ImageSet, steps: int) -> Callable[[], None]:
-    p, batches = way.players(torch.float32), way.batches(pictures)
+def _training(way: Way, pictures: ImageSet, steps: int, device: torch.device | str) -> Callable[[], None]:
+    p, batches = way.players(torch.float32, device), way.batches(pictures)
 
     def train() -> None:
         for _ in range(steps):
-            way.step(p, lambda: next(batches), lambda: torch.randn(BATCH, LATENT))
+            way.step(p, lambda: next(batches).to(device), lambda: torch.randn(BATCH, LATENT, device=device))
 
     return train
 

@@ -11,15 +11,21 @@ import torch
 Seconds = dict[str, list[float]]  # of each function, one number a round
 
 
-def in_turns(functions: dict[str, Callable[[], object]], rounds: int) -> Seconds:
-    """Call every function once a round and time it; the order turns round after each. One round before is untimed."""
+def in_turns(functions: dict[str, Callable[[], object]], rounds: int, finish: Callable[[], object] | None = None) -> Seconds:
+    """Call every function once a round and time it; the order turns round after each. One round before is untimed.
+
+    ``finish`` waits until a device has done what it was asked to (`torch.cuda.synchronize`): before the clock starts and before it stops.
+    """
+    finish = finish or (lambda: None)
     for function in functions.values():
         function()
     seconds: Seconds = {name: [] for name in functions}
     for turn in range(rounds):
         for name in list(functions)[:: 1 if turn % 2 else -1]:
+            finish()
             start = time.perf_counter()
             functions[name]()
+            finish()
             seconds[name].append(time.perf_counter() - start)
     return seconds
 

@@ -23,7 +23,7 @@ CRITIC_STEPS, WEIGHT = 5, 10.0
 
 def plain_penalty(D: nn.Module, x: Tensor, fake: Tensor) -> Tensor:
     """How far D's slope is from 1 at points between real and fake pictures: a mean of squares."""
-    share = torch.rand(len(x), 1, 1, 1, dtype=x.dtype)
+    share = torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device)
     between = (share * fake + (1 - share) * x).requires_grad_(True)
     on_between = D(between)
     slopes = torch.autograd.grad(

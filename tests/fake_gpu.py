@@ -4,14 +4,18 @@ Values are computed on the CPU. What torch does with tensors on a GPU is done al
 torch's own words, and a CPU's generator; `numpy` refuses them. Each time that Python would have to stop until the GPU has
 come so far is counted, by the line of the course's code that it happens in.
 
-C++ sees them on the device "meta", which runs the same code without asking for a GPU; whatever is made there is made here.
+With COURSE_DEVICE=cuda the tests run on the GPU that is there, and torch itself says where it waits.
+
+C++ sees the tensors on the device "meta", which runs the same code without asking for a GPU; whatever is made there is made here.
 """
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -256,6 +260,37 @@ def _name_of(frame: FrameType) -> str:
 _now: list[FakeGPU] = []
 
 
+def is_real() -> bool:
+    """Whether the tests have been asked to run on a GPU that is there."""
+    return os.environ.get("COURSE_DEVICE", "").startswith("cuda")
+
+
+@contextmanager
+def a_gpu() -> Iterator[FakeGPU]:
+    """The GPU that COURSE_DEVICE names, else a fake one."""
+    with real_gpu() if is_real() else fake_gpu() as gpu:
+        yield gpu
+
+
+@contextmanager
+def real_gpu() -> Iterator[FakeGPU]:
+    """The GPU that is there; torch warns each time that Python waits for it, and that is counted."""
+    gpu, before = FakeGPU(), torch.cuda.get_sync_debug_mode()
+
+    def note(message: object, *_: object, **__: object) -> None:
+        if "synchronizing CUDA operation" in str(message):
+            gpu.wait("a wait")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield gpu
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+
 @contextmanager
 def fake_gpu() -> Iterator[FakeGPU]:
     """Within, the device "cuda" is there. What is said of the machine itself (`torch.cuda.is_available`) stays."""
@@ -264,7 +299,8 @@ def fake_gpu() -> Iterator[FakeGPU]:
     put_back = lambda new, device="cuda": None  # noqa: E731
     patches = [
         patch.object(torch, "Generator", Generator), patch.object(torch.cuda, "get_rng_state", state),
-        patch.object(torch.cuda, "set_rng_state", put_back), patch.object(torch.cuda, "is_bf16_supported", lambda *a, **k: False)]
+        patch.object(torch.cuda, "set_rng_state", put_back), patch.object(torch.cuda, "device", lambda _: nullcontext()),
+        patch.object(torch.cuda, "is_bf16_supported", lambda *a, **k: False)]
     _now.append(gpu)
     try:
         for one in patches:

