@@ -86,7 +86,8 @@ def _expect_readable(packed: bytes | memoryview) -> None:
     try:
         _read(packed)
     except Exception as reason:
-        raise Unreadable(textwrap.shorten(str(reason), 200)) from reason
+        why = str(reason).partition("WeightsUnpickler error: ")[2] or str(reason)  # torch's advice comes before it
+        raise Unreadable(textwrap.shorten(why, 150)) from reason
 
 
 def _read(packed: bytes | memoryview) -> object:
