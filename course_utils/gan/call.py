@@ -28,9 +28,10 @@ def in_rows(out: Tensor, samples: Tensor) -> Tensor:
     """
     batch = batch_shape(samples)
     expect(isinstance(out, Tensor), "D", "a torch.Tensor of answers", type(out).__name__)
-    row = out.ndim == len(batch) and out.shape[:-1] == batch[:-1] and out.numel() % max(batch.numel(), 1) == 0
-    expected = f"an answer or a map of patches for each sample, ({', '.join(map(str, batch))}, …)"
-    expect(row or out.shape[: len(batch)] == batch, "D", expected, f"the shape {tuple(out.shape)}")
+    if out.shape[: len(batch)] != batch:
+        row = out.ndim == len(batch) and out.shape[:-1] == batch[:-1] and out.numel() % max(batch.numel(), 1) == 0
+        expected = f"an answer or a map of patches for each sample, ({', '.join(map(str, batch))}, …)"
+        expect(row, "D", expected, f"the shape {tuple(out.shape)}")
     return out.flatten(len(batch) - 1)
 
 
