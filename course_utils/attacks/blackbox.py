@@ -33,7 +33,7 @@ def along_the_label(model: Model, x: Tensor, labels: Tensor, step: float = 0.1, 
         return (x - step * gradient.sign()).clamp(0, 1)
 
     with borrowed(model, y=labels, labels="labels") as lent:
-        return in_batches(part, batch, x, labels)
+        return in_batches(lent, part, batch, x, labels)
 
 
 def at_random(model: Model, x: Tensor, labels: Tensor, step: float = 0.1) -> Tensor:

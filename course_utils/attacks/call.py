@@ -76,7 +76,7 @@ class Lent:
 
     def __init__(self, model: Model, highest: int = -1, labels: str = "y") -> None:
         self.model, self.highest, self.labels = model, highest, labels
-        self.channels_last, self.looked, self.bad = True, False, {}
+        self.channels_last, self.looked, self.bad, self.spoilt = True, False, {}, None
 
     def __call__(self, x: Tensor) -> Tensor:
         with at_rest(), recurrent_without_cudnn():
@@ -103,12 +103,16 @@ class Lent:
         self.looked = True
 
     def note(self, expected: str, got: str, bad: Tensor) -> None:
-        """``got`` came for ``expected`` if ``bad``, a bool on the model's device. Nobody waits for it here."""
-        before = self.bad.get((expected, got))
-        self.bad[expected, got] = bad if before is None else before | bad
+        """``got`` came for ``expected`` if ``bad``, a bool on the model's device. Nobody waits for it here.
+
+        What comes after the first that was bad follows from it, and doesn't count.
+        """
+        first = bad if self.spoilt is None else bad & ~self.spoilt
+        self.spoilt = bad if self.spoilt is None else bad | self.spoilt
+        self.bad[expected, got] = self.bad.get((expected, got), first) | first
 
     def settle(self) -> None:
-        """Raise ValueError for the first of what was noted that is true."""
+        """Raise ValueError for what was bad first."""
         found = torch.stack(list(self.bad.values())).tolist() if self.bad else []
         for (expected, got), bad in zip(self.bad, found):
             expect(not bad, "model", expected, f"{got} among them")
@@ -219,8 +223,8 @@ def warn(message: str) -> None:
     warnings.warn(message, AttackWarning, stacklevel=last + 1)
 
 
-def in_batches(part: Callable[..., Tensor], batch: int, *tensors: Tensor) -> Tensor:
-    """``part`` of every ``batch`` rows of ``tensors`` (fewer on a CPU), put together again like the first of them."""
+def in_batches(lent: Lent, part: Callable[..., Tensor], batch: int, *tensors: Tensor) -> Tensor:
+    """``part``, which asks ``lent``, of every ``batch`` rows of ``tensors`` (fewer on a CPU), put together again like the first of them."""
     # What a generator made or requires a gradient is an attack's input all the same; inference_mode's can't be differentiated.
     tensors = [values.clone() if values.is_inference() else values.detach() for values in tensors]
     x = tensors[0]
@@ -229,5 +233,5 @@ def in_batches(part: Callable[..., Tensor], batch: int, *tensors: Tensor) -> Ten
     found = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     for rows in zip(found.split(batch), *(values.split(batch) for values in tensors)):
         rows[0].copy_(part(*rows[1:]))
-    expect(not bool(found.isnan().any()), "model", "gradients without NaN", "NaN among them")
+    lent.note("gradients without NaN", "NaN", found.isnan().any())
     return found

@@ -38,4 +38,4 @@ def fgsm(
         return torch.clamp(x + sign * per_example(eps, x) * ball.step(gradient), 0, 1)
 
     with borrowed(model, y=y) as lent:
-        return in_batches(part, batch, x, y, radius(eps, x, ball))
+        return in_batches(lent, part, batch, x, y, radius(eps, x, ball))

@@ -63,7 +63,7 @@ def _in_steps(
         return _Climber(lent, ball, loss, steps, targeted, early_stop).best(x, y, eps, stride, starts)
 
     with borrowed(model, generator, y=y) as lent:
-        return in_batches(part, batch, x, y, reach, stride, *starts)
+        return in_batches(lent, part, batch, x, y, reach, stride, *starts)
 
 
 def iterated(

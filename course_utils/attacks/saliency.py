@@ -57,7 +57,7 @@ def saliency(
         return x
 
     with borrowed(model, y=y) as lent:
-        return in_batches(part, batch, x, y, free)
+        return in_batches(lent, part, batch, x, y, free)
 
 
 def _free(allowed: Tensor | None, x: Tensor) -> Tensor:
