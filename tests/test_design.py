@@ -55,6 +55,22 @@ def test_a_sound_car_keeps_its_ties_and_they_are_the_textbook_s():
     assert 0.5 * 1.2 * q["downforce area"] * v**2 == pytest.approx(0.4 * 9.81 * q["mass"], rel=1e-3)
 
 
+def test_a_sound_car_worked_out_by_hand():
+    """2 l at 6000 turns a minute, tyres of 0.32 m, 2.1 m² with a coefficient of 0.3."""
+    q = {name: value.item() for name, value in design.to_quantities(one()).items()}
+    wanted = {"power": 100, "radiator": 0.25, "mass": 1098.52, "tyre width": 0.153792, "gear ratio": 3.2440, "shaft": 40.112, "downforce area": 1.8702}
+    # mass: (420 x 2.1 + 70 x 2 + 60 x 0.25) / (1 - 400 x 0.00014); v: the cube root of 2 x 0.9 x 1e5 / (1.2 x 0.3 x 2.1), 61.98 m/s
+    assert {name: q[name] for name in wanted} == pytest.approx(wanted, rel=3e-4)
+
+
+def test_the_scatter_is_the_spread_of_each_tied_quantity():
+    off = design.mismatch(design.cars(4000, generator=torch.Generator().manual_seed(5), scatter=0.02))
+    spread = dict(zip(design.TIED, off.std(0).tolist()))
+    assert spread["power"] == pytest.approx(0.02, rel=0.05)  # asked of the free ones alone
+    assert spread["radiator"] == pytest.approx(0.02 * math.sqrt(2), rel=0.05)  # its own and that of the power
+    assert off.mean(0).abs().max() < 0.002
+
+
 def test_a_sound_car_is_as_fast_as_its_power_and_drag_allow():
     q = {name: value.double() for name, value in design.to_quantities(one()).items()}
     expected = 3.6 * design.flat_out(0.9 * 1000 * q["power"], q["drag coefficient"] * q["frontal area"], 9.81 * q["mass"])

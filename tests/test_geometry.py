@@ -76,6 +76,20 @@ def test_aligned_signs_are_orthogonal_steps_of_max_norm_one_with_nearly_equal_pr
     assert abs(share.mean() - 1) < 0.02
 
 
+def test_two_directions_at_half_a_right_angle_to_the_gradient():
+    r = geometry.aligned(torch.tensor([3.0, 4.0], dtype=torch.float64), 2)
+    torch.testing.assert_close(r @ torch.tensor([3.0, 4.0], dtype=torch.float64), torch.full((2,), 5 / math.sqrt(2), dtype=torch.float64))
+    torch.testing.assert_close(r @ r.T, torch.eye(2, dtype=torch.float64))
+
+
+def test_aligned_signs_of_four_pixels_by_hand():
+    """A row of the regular Hadamard matrix has one -1: it loses twice the pixel where that stands."""
+    g = torch.tensor([4.0, -3.0, 2.0, -1.0])
+    r = geometry.aligned_signs(g, 4)
+    assert sorted((r @ g).tolist()) == [10 - 8, 10 - 6, 10 - 4, 10 - 2]
+    assert ((r * g.sign()).sum(1) == 2).all()
+
+
 def test_random_orthogonal_directions():
     r = geometry.random_orthogonal(30, 50, seeded())
     torch.testing.assert_close(r @ r.T, torch.eye(30, dtype=torch.float64))

@@ -57,6 +57,18 @@ def test_the_real_spiral_climbs_a_gap_in_a_turn():
         assert 0.85 < (walk[-1] - walk[0]) / GAP < 1.05 and (walk.diff() > -0.002).all()
 
 
+def test_squares_by_hand():
+    """The ring at 0.6 of rings 0.14 apart: 34 squares, each 0.62 x 0.14 wide, an outline of 0.3 of half of that."""
+    unrolled = illusion.unroll(illusion.draw(0, size=700), angles=2880, steps=1200) > 0.25
+    radius, half = (torch.arange(1200) + 0.5) / 1200, 0.31 * GAP
+    through = radius[unrolled[0] & ((radius - 0.6).abs() < GAP / 2)]  # the first square lies at angle 0
+    assert through.min().item() == pytest.approx(0.6 - half, abs=0.002) and through.max().item() == pytest.approx(0.6 + half, abs=0.002)
+    empty = (through - 0.6).abs().min().item()
+    assert empty == pytest.approx(0.7 * half, abs=0.003)
+    ring = unrolled[:, int((0.6 + 0.85 * half) * 1200)]
+    assert (ring & ~ring.roll(1)).sum() == 34 == 2 * round(math.pi * 0.6 / (1.28 * 2 * half))
+
+
 def test_the_picture_is_grey_around_white_and_black():
     picture = illusion.draw(size=200)
     assert picture.shape == (1, 1, 200, 200) and (picture.min(), picture.max()) == (0, 1)

@@ -137,6 +137,51 @@ def test_the_difference_of_two_answers():
     assert _difference(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 300.0]])).isfinite().all()
 
 
+# ---- the constants, by hand ----------------------------------------------------------------------------
+
+
+def two_classes() -> nn.Module:
+    """Logits (0, 3 x + 4 y): the worst direction is (0.6, 0.8) or its opposite, and eps along it moves the second logit by 5 eps."""
+    model = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    return model
+
+
+@pytest.mark.parametrize("eps, wanted", [(0.2, 0.120115), (0.4, 0.433781)])  # -log 2 - (log s(5 eps) + log s(-5 eps)) / 2, s the logistic function
+def test_the_divergence_of_two_classes_by_hand(eps, wanted):
+    x = torch.tensor([[0.0, 0.0], [4.0, -3.0], [-0.8, 0.6]])  # both answers at 1/2
+    direction = virtual_direction(two_classes(), x, generator=stream())
+    torch.testing.assert_close(direction.abs(), torch.tensor([[0.6, 0.8]] * 3), atol=1e-3, rtol=0)
+    assert vat_loss(two_classes(), x, eps=eps, generator=stream()).item() == pytest.approx(wanted, abs=2e-5)
+    each = divergence(two_classes(), x, x + eps * torch.tensor([0.6, 0.8]))
+    torch.testing.assert_close(each, torch.full((3,), wanted), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("xi, wanted", [(1e-6, 2**-11.5), (1e-2, 1e-2), (3.0, 3.0)])  # 2^-23 is what float32 can tell from 1
+def test_the_step_is_xi_or_the_root_of_the_precision_times_the_length_of_x(xi, wanted):
+    seen, x = [], torch.tensor([[0.3, 0.4], [6.0, 8.0]])
+    model = two_classes()
+    virtual_direction(lambda v: seen.append(v.detach().double()) or model(v), x, xi=xi, generator=stream())
+    clean, moved = seen
+    steps = (moved - clean).norm(dim=1)
+    assert steps[0].item() == pytest.approx(wanted, rel=1e-3)
+    assert steps[1].item() == pytest.approx(max(xi, 10 * 2**-11.5), rel=1e-3)
+
+
+def test_each_round_multiplies_by_the_eigenvalues():
+    """Three classes at 1/3 and orthogonal columns that add up to 0: H = diag(2, 1) / 3, so a round doubles the first value against the second."""
+    model = nn.Linear(2, 3, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.stack([torch.tensor([1.0, -1.0, 0.0]), torch.tensor([1.0, 1.0, -2.0]) / 6**0.5], dim=1))
+    x = torch.zeros(40, 2)
+    first = virtual_direction(model, x, iterations=0, generator=stream())
+    for rounds in (1, 2, 3):
+        found = virtual_direction(model, x, iterations=rounds, generator=stream())
+        wanted = F.normalize(first * torch.tensor([2.0**rounds, 1.0]))
+        torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)
+
+
 # ---- the loss ----------------------------------------------------------------------------------------
 
 
