@@ -2,6 +2,7 @@
 #   PYTHON=python3.12   another Python to make .venv with
 #   NB=01               one notebook instead of all (number, name or path)
 #   PORT=8890           of JupyterLab; LAB_ARGS='...', TEST_ARGS='...' and GPU_ARGS='...' are handed on
+#   SEEDS=10-29         of `make seeds`; CLAIMS='6.9 6.14' takes only the cells that these need
 #   TRY=10 SEED=123     so many breaks, drawn at random with that seed
 # COURSE_SEED, COURSE_PROFILE, COURSE_DEVICE, COURSE_DATA_DIR: see course_utils/runtime.py
 
@@ -18,7 +19,7 @@ QUIET := OMP_WAIT_POLICY=PASSIVE
 # glibc keeps memory that was freed: without that, one and the same loop varies by up to 70 %.
 KEEP := MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=300000000
 
-.PHONY: help lab test run store times claims bench peers gpu breaks stamp clean
+.PHONY: help lab test run store times claims seeds bench peers gpu breaks stamp clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +67,9 @@ times: $(READY) ## run, and keep only the time (of this profile on this device)
 
 claims: $(READY) ## the table of all claims, from the records of the runs so far
 	@$(PY) -m course_utils.claims
+
+seeds: $(READY) ## notebooks at many seeds (NB=06 SEEDS=10-29), resumable; how often each claim holds, and its figures
+	@$(QUIET) $(PY) tools/seeds.py $(NB) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CLAIMS),--claims $(CLAIMS))
 
 bench: $(READY) ## helpers against a plain loop and against other packages (`make peers`), as ratios in one run
 	@$(QUIET) $(KEEP) $(PY) -m benchmarks

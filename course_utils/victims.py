@@ -19,17 +19,18 @@ OUTSIDERS = 8  # every eighth training picture belongs to the outside world
 
 def part_of(train: ImageSet, owner: bool) -> ImageSet:
     """The pictures of the model's owner, or those that people outside have: every eighth, the same in every run."""
-    outside = torch.arange(len(train)) % OUTSIDERS == 0
+    outside = torch.arange(len(train), device=train.labels.device) % OUTSIDERS == 0
     return train.take(~outside if owner else outside)
 
 
 def _network(train: ImageSet) -> Predict:
     channels = train.shape[0]
-    net = nn.Sequential(
-        nn.Conv2d(channels, 24, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(24, 48, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.LazyLinear(96), nn.ReLU(), nn.Linear(96, len(train.classes)),
-    )
-    net(train.images[:1])  # now its layers have their sizes
+    with train.images.device:
+        net = nn.Sequential(
+            nn.Conv2d(channels, 24, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(24, 48, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.LazyLinear(96), nn.ReLU(), nn.Linear(96, len(train.classes)),
+        )
+        net(train.images[:1])  # now its layers have their sizes
     fit(net, train, epochs=max(3, 20_000 // len(train)), batch=64, lr=2e-3, progress=False)
     net.eval()
     where = next(net.parameters()).device

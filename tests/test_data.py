@@ -20,8 +20,11 @@ import torch
 import torchvision.datasets
 from sklearn.datasets import load_digits
 
-from course_utils import data
-from course_utils.data import ImageSet, arrays, cache, digits, download
+from course_utils import data, victims
+from course_utils.data import ImageSet, arrays, cache, digits, download, drawn
+from course_utils.data.emails import emails
+from course_utils.data.reviews import reviews
+from course_utils.data.ring import Ring
 
 N, CLASSES = 24, ("ant", "bee", "cat")
 
@@ -290,6 +293,29 @@ def test_digits_have_their_own_labels(both):
     train, test = both
     nearest = torch.cdist(test.images.flatten(1), train.images.flatten(1)).argmin(1)
     assert (train.labels[nearest] == test.labels).float().mean() > 0.97
+
+
+@pytest.mark.parametrize("name", ["digits", "apps", "shapes"])
+def test_data_are_on_the_cpu_whatever_the_default_device(name):
+    usual = data.load(name, "test")
+    with torch.device("meta"):  # what is made there by mistake has no values
+        loaded = data.load(name, "test")
+        few, labelled = loaded.take(40, stream()), loaded.of(loaded.classes[0])
+        batch, _ = next(loaded.batches(8, stream()))
+        outside = victims.part_of(loaded, owner=False)
+        assert loaded.fingerprint() == usual.fingerprint() and loaded.sample(3, stream()).device.type == "cpu"
+    assert {tensor.device.type for tensor in (loaded.images, loaded.labels, few.images, labelled.labels, batch, outside.images)} == {"cpu"}
+
+
+def test_other_data_are_on_the_cpu_whatever_the_default_device():
+    usual, ring = reviews("written", "test"), Ring()
+    grammar, captions = drawn.grammar, data.load("shapes", "test").captions[:5]
+    points, numbers = ring.sample(5, 7, generator=stream()), grammar.encode(captions)
+    with torch.device("meta"):
+        assert torch.equal(reviews("written", "test").tokens, usual.tokens) and torch.equal(reviews("written", "test").labels, usual.labels)
+        assert torch.equal(ring.sample(5, 7, generator=stream()), points) and ring.sample(5).device.type == "cpu"
+        assert torch.equal(grammar.encode(captions), numbers)
+        assert emails("test").counts.device.type == "cpu" and emails("test").log_odds.isfinite().all()
 
 
 # ---- the cache ---------------------------------------------------------------------------------------

@@ -110,9 +110,9 @@ def malicious(images: Tensor) -> Tensor:
 def load(split: str = "train") -> AppSet:
     """4,000 training or 1,000 test apps, half of them malware; always the same. Raises ValueError for another split."""
     expect_choice(split, "split", SPLITS)
-    draw = torch.Generator().manual_seed(1 + SPLITS.index(split))
-    labels = torch.randperm(SIZES[split], generator=draw) % 2
-    apps = torch.zeros(len(labels), len(FEATURES))
+    draw = torch.Generator("cpu").manual_seed(1 + SPLITS.index(split))
+    labels = torch.randperm(SIZES[split], generator=draw, device="cpu") % 2
+    apps = torch.zeros(len(labels), len(FEATURES), device="cpu")
     for row, label in zip(apps, labels.tolist()):
         _write_app(row, bool(label), draw)
     honest = labels == 0
@@ -129,12 +129,12 @@ def _places(names: str) -> list[int]:
 
 def _write_app(row: Tensor, malware: bool, draw: torch.Generator) -> None:
     """Fill ``row`` (D,) with the features of an app of a random kind; malware gets a random payload and little polish."""
-    chance = torch.full((len(FEATURES),), 0.02)
+    chance = torch.full((len(FEATURES),), 0.02, device="cpu")
     chance[_places(_COMMON)] = 0.9
-    kind, payload = (int(torch.randint(len(table), (), generator=draw)) for table in (KINDS, PAYLOADS))
-    care = float(torch.rand((), generator=draw))  # how much was put into this app
+    kind, payload = (int(torch.randint(len(table), (), generator=draw, device="cpu")) for table in (KINDS, PAYLOADS))
+    care = float(torch.rand((), generator=draw, device="cpu"))  # how much was put into this app
     chance[_places(_POLISH)] = (0.05 + 0.3 * care) if malware else (0.25 + 0.5 * care)
     chance[_places(list(KINDS.values())[kind])] = 0.5 if malware else 0.65
-    row.copy_((torch.rand(len(FEATURES), generator=draw) < chance).float())
+    row.copy_((torch.rand(len(FEATURES), generator=draw, device="cpu") < chance).float())
     if malware:
         row[_places(list(PAYLOADS.values())[payload])] = 1

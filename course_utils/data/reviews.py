@@ -120,7 +120,7 @@ def reviews(name: str = "written", split: str = "train", *, length: int | None =
     expect_count(length, "length")
     texts, labels = loader(split)
     words = _vocabulary(name, vocabulary)
-    return Reviews(_numbered(texts, words, length), torch.tensor(labels, dtype=torch.int64), words, name)
+    return Reviews(_numbered(texts, words, length), torch.tensor(labels, dtype=torch.int64, device="cpu"), words, name)
 
 
 @functools.cache
@@ -138,9 +138,9 @@ def _split(text: str) -> list[str]:
 def _numbered(texts: Iterable[str], words: tuple[str, ...], length: int) -> Tensor:
     number = {word: i for i, word in enumerate(words)}
     rows = [[number.get(word, RARE) for word in _split(text)][-length:] for text in texts]
-    tokens = torch.zeros(len(rows), max(1, max(map(len, rows))), dtype=torch.int64)
+    tokens = torch.zeros(len(rows), max(1, max(map(len, rows))), dtype=torch.int64, device="cpu")
     for row, kept in zip(tokens, rows):
-        row[: len(kept)] = torch.tensor(kept, dtype=torch.int64)
+        row[: len(kept)] = torch.tensor(kept, dtype=torch.int64, device="cpu")
     return tokens
 
 

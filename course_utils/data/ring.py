@@ -29,11 +29,15 @@ class Ring:
 
     @property
     def centres(self) -> Tensor:
-        """The centres, (modes, 2)."""
-        angle = 2 * math.pi * torch.arange(self.modes) / self.modes
+        """The centres, (modes, 2), on the CPU."""
+        angle = 2 * math.pi * torch.arange(self.modes, device="cpu") / self.modes
         return self.radius * torch.stack([angle.cos(), angle.sin()], dim=1)
 
     def sample(self, *shape: int, generator: torch.Generator | None = None) -> Tensor:
-        """Points of the mixture, (*shape, 2); ``ring.sample(5, 64)`` gives 64 points for each of 5 runs."""
-        centre = self.centres[torch.randint(self.modes, shape, generator=generator)]
-        return centre + self.std * torch.randn(*shape, 2, generator=generator)
+        """Points of the mixture, (*shape, 2); ``ring.sample(5, 64)`` gives 64 points for each of 5 runs.
+
+        They lie on the device of ``generator``, without one on the CPU.
+        """
+        where = torch.device("cpu") if generator is None else generator.device
+        centre = self.centres.to(where)[torch.randint(self.modes, shape, generator=generator, device=where)]
+        return centre + self.std * torch.randn(*shape, 2, generator=generator, device=where)

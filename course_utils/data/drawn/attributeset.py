@@ -70,5 +70,5 @@ class AttributeSet(ImageSet):
     def _contents(self) -> list[Tensor]:
         extra = [*self.attributes.values()] + [self.masks] * (self.masks is not None)
         if self.captions is not None:
-            extra.append(torch.tensor(list("\n".join(self.captions).encode()), dtype=torch.uint8))
+            extra.append(torch.tensor(list("\n".join(self.captions).encode()), dtype=torch.uint8, device="cpu"))
         return super()._contents() + extra

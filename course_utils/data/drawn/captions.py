@@ -73,7 +73,7 @@ class Grammar:
     def write(self, generator: torch.Generator, **wanted: str) -> str:
         """One of ``sentences(**wanted)`` by chance."""
         sentences = self.sentences(**wanted)
-        return sentences[torch.randint(len(sentences), (), generator=generator).item()]
+        return sentences[torch.randint(len(sentences), (), generator=generator, device=generator.device).item()]
 
     def parse(self, caption: str) -> dict[str, str]:
         """What ``caption`` says, attribute -> value, in the order of ``values``; attributes it doesn't mention are left out.
@@ -99,7 +99,7 @@ class Grammar:
         rows = [[number[word] for word in self._known(caption)] for caption in captions]
         longest = max(map(len, rows))
         expect(longest <= self.length, "captions", f"at most {self.length} words", longest)
-        return torch.tensor([row + [_PADDING] * (self.length - len(row)) for row in rows])
+        return torch.tensor([row + [_PADDING] * (self.length - len(row)) for row in rows], device="cpu")
 
     def _known(self, caption: str) -> list[str]:
         expect(isinstance(caption, str), "caption", "a sentence", repr(caption))
