@@ -32,7 +32,7 @@ def random_directions(like: Tensor, generator: torch.Generator, perpendicular: b
     rows = like.flatten(1)
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     expect(bool((length > 0).all()), "like", "no direction of length 0", f"{int((length == 0).sum())} of them")
-    drawn = torch.randn(rows.shape, generator=generator, dtype=torch.float64, device=generator.device).to(rows.dtype).to(rows.device)
+    drawn = torch.randn(rows.shape, generator=generator, dtype=torch.float64, device="cpu").to(rows.dtype).to(rows.device)
     if perpendicular:
         drawn = drawn - (drawn * rows).sum(1, keepdim=True) / length**2 * rows
     return (drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True) * length).view_as(like)
@@ -81,7 +81,7 @@ def straight_border(inside: Tensor, angles: int = 72) -> Tensor:
 def random_orthogonal(count: int, inputs: int, generator: torch.Generator) -> Tensor:
     """``count`` random directions in ``inputs`` dimensions, each of length 1, at right angles to each other: (count, inputs) float64, where ``generator`` lives."""
     _expect_room(count, inputs)
-    return torch.linalg.qr(torch.randn(inputs, count, generator=generator, dtype=torch.float64, device=generator.device))[0].T
+    return torch.linalg.qr(torch.randn(inputs, count, generator=generator, dtype=torch.float64, device="cpu"))[0].T
 
 
 def aligned(gradient: Tensor, count: int) -> Tensor:

@@ -69,7 +69,7 @@ def expect_generator(generator: object, name: str = "generator") -> None:
 
 
 def expect_label_form(labels: object, count: int, name: str = "labels") -> None:
-    """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,). No value is read: that would wait for a GPU."""
+    """Raise ValueError unless ``labels`` is an int64 tensor of shape (count,). No value is read: nothing waits for a GPU."""
     tensor = isinstance(labels, Tensor)
     expect(tensor, name, "a torch.Tensor of class numbers", type(labels).__name__)
     expect(labels.dtype == torch.int64, name, "dtype torch.int64", labels.dtype)

@@ -54,7 +54,7 @@ def test_stamp_adds_badge_cell_and_metadata_and_leaves_the_rest():
     link, _, title = after.cells[0].source.partition("\n\n")
     assert link.endswith("/github/someone/course/blob/main/notebooks/01_demo.ipynb)") and title == "# Title\n\nText"
     assert after.cells[2].source == CELL.format(repo=REPO) and REPO in after.cells[2].source
-    assert len(after.cells[2].source.splitlines()) <= 6
+    assert len(after.cells[2].source.splitlines()) <= 9
     assert [cell.source for cell in after.cells[1:2] + after.cells[3:]] == [cell.source for cell in before.cells[1:]]
     assert after.cells[3].outputs == before.cells[2].outputs
     assert after.metadata.accelerator == "GPU" and after.metadata.kernelspec.name == "python3"
@@ -96,6 +96,15 @@ def test_install_cell_acts_on_colab_only_and_asks_for_the_right_address(tmp_path
     env = clean_environment(PYTHONPATH=str(tmp_path), IPYTHONDIR=str(tmp_path), **settings)
     said = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
     assert said.strip() == (f'pip install --quiet "git+{line}"' if line else "")
+
+
+def test_install_cell_says_what_to_do_where_the_helpers_are_missing(monkeypatch, capsys):
+    plain = CELL.format(repo=REPO).replace("    %pip", "    # %pip")  # no magic outside of IPython
+    exec(plain, {})
+    monkeypatch.setitem(sys.modules, "course_utils", None)  # as where it isn't installed
+    with pytest.raises(ModuleNotFoundError, match=r"choose the kernel of the course's \.venv, or run %pip install -e \.\. here .on Kaggle: %pip install git.https"):
+        exec(plain, {})
+    assert capsys.readouterr().out == ""
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

@@ -14,10 +14,6 @@ MODULES = sorted((ROOT / "course_utils").rglob("*.py"))
 # What makes a tensor from numbers, on the CPU unless it is told otherwise. The others keep their argument's device.
 MAKERS = {"arange", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "tensor", "zeros"}
 
-# In the cells of 3.1 and 6.9, which are being written anew.
-LEFT = {"torch.cat([g.flatten(1) for g in grads], dim=1).double()", "(geometry.answers(five[target], example) != y[others]).double()", "found.double()",
-        "(found >= found[0] - 1e-09).double()"}
-
 
 def is_double(node: ast.AST | None) -> bool:
     return isinstance(node, ast.Attribute) and node.attr in ("float64", "double")
@@ -63,7 +59,7 @@ def doubles_on_a_device(source: str) -> list[str]:
 def test_notebooks_ask_for_float64_on_the_cpu(name):
     cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code" and "colab" not in cell["metadata"].get("tags", [])]
-    assert {text for source in sources for text in doubles_on_a_device(source)} - LEFT == set()
+    assert {text for source in sources for text in doubles_on_a_device(source)} == set()
 
 
 def test_the_package_asks_for_float64_on_the_cpu():

@@ -280,3 +280,22 @@ def test_bad_input_is_named(change, named):
     model, x, y = (arguments.pop(name) for name in ("model", "x", "y"))
     with pytest.raises(ValueError, match=named):
         lbfgs(model, x, y, **arguments)
+
+
+def test_the_model_is_asked_in_full_precision_and_the_switches_are_put_back():
+    seen = set()
+
+    def model(x):
+        seen.add((torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+        return torch.stack([x.flatten(1).sum(1), 2 - x.flatten(1).sum(1)], dim=1)
+
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
+        lbfgs(model, torch.full((2, 1, 2, 2), 0.4), torch.ones(2, dtype=torch.int64))
+        assert seen == {(False, "highest")}
+        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])

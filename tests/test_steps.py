@@ -129,7 +129,7 @@ def text(data, wrap_g, wrap_d):
 
 
 def began(data, wrap_g, wrap_d):
-    G, D, balance = wrap_g(DCGenerator(4, GREY, 2)), wrap_d(ReconstructionError(FCAutoEncoder(GREY, 2, 4))), None
+    G, D = wrap_g(DCGenerator(4, GREY, 2)), wrap_d(ReconstructionError(FCAutoEncoder(GREY, 2, 4)))
     balance = Balance(0.5, 0.1, device=data[0].device)
     return (G, D), lambda: began_step(G, D, sgd(G), sgd(D), *data, balance)
 
@@ -288,6 +288,25 @@ def test_one_real_minibatch_serves_all_runs_of_a_stack(together):
     x, z = minibatch("stacks")
     alone, shared = (played("stacks", as_it_is, as_it_is, [some, z], together=together) for some in (x[:1].expand_as(x), x[0]))
     assert same(alone, shared)
+
+
+class FromMaps(nn.Module):
+    """A generator that takes z as maps (B, d, 1, 1), as most published ones do."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, z):
+        return self.net(z.flatten(1))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_noise_may_be_maps(together):
+    x, z = minibatch("pictures")
+    rows, maps = (played("pictures", wrap, as_it_is, [x, some], together=together)
+                  for wrap, some in ((as_it_is, z), (FromMaps, z[:, :, None, None])))
+    assert same(rows, maps)
 
 
 # --- nets that work in place ---------------------------------------------------------------------------------------

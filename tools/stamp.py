@@ -3,8 +3,8 @@
     python tools/stamp.py                                  the address that stands in pyproject.toml
     python tools/stamp.py https://github.com/you/fork      a new one, which is written there too
 
-A notebook gets a badge on top, a first code cell that installs the package, and metadata that asks for a
-GPU. Nothing else in it changes, and stamping twice is stamping once.
+A notebook gets a badge on top, a first code cell that installs the package (or says how to, where it is missing), and
+metadata that asks for a GPU. Nothing else in it changes, and stamping twice is stamping once.
 """
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from course_utils.claims.record import notebooks
 ROOT = Path(__file__).resolve().parents[1]
 BADGE = "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
 CELL = '''\
-# On Google Colab this installs the course's helpers; anywhere else it does nothing.
+# On Google Colab this installs the course's helpers; anywhere else it only looks whether they are there.
 import os
 from importlib.util import find_spec
 if find_spec("google") and find_spec("google.colab"):
     repo = os.environ.get("COURSE_REPO", "{repo}")
-    %pip install --quiet "git+{{repo}}"'''
+    %pip install --quiet "git+{{repo}}"
+elif not find_spec("course_utils"):
+    raise ModuleNotFoundError("This kernel has no course_utils: choose the kernel of the course's .venv, or run %pip install -e .. here "
+                              "(on Kaggle: %pip install git+{repo})")'''
 COLAB = {"gpuType": "T4", "provenance": [], "toc_visible": True}
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 

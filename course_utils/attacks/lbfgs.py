@@ -17,6 +17,7 @@ from course_utils.attacks.ball import BALLS
 from course_utils.attacks.call import (
     Lent, Model, answers, borrowed, cross_entropies, escape_losses, expect_arguments, input_gradient, warn_if_reached,
 )
+from course_utils.precision import full_precision
 from course_utils.validate import expect_count
 
 _ENOUGH = 1e-4  # Armijo: so much of the decrease that the slope promises has to be there
@@ -65,7 +66,8 @@ def lbfgs(
     expect_arguments(model, x, y, 0, BALLS["l2"], batch)
     for count, name in ((searches, "searches"), (steps, "steps"), (memory, "memory")):
         expect_count(count, name)
-    with borrowed(model, y=y) as lent, torch.autocast(x.device.type, enabled=False):  # half precision can't tell where a border is
+    # Neither half precision nor TF32 can tell where a border is.
+    with borrowed(model, y=y) as lent, full_precision(), torch.autocast(x.device.type, enabled=False):
         goal = _Goal(lent, x.shape[1:], x.dtype, targeted)
         parts = [_nearest(goal, *part, searches, steps, memory) for part in zip(x.detach().split(batch), y.split(batch))]
     return Found(*(torch.cat(values) for values in zip(*parts)))

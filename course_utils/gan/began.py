@@ -75,8 +75,8 @@ def began_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step of D on real ``x`` and on G(z_d), one of G on ``z_g``, one of k (equation 9).
 
-    D gives errors (B,) or (runs, B), low for real, as ``ReconstructionError`` does; (B, 1) and the like as in ``gan_step``.
-    Returns the means of L(x) and L(G(z_g)) and the measure M, () or (runs,), detached.
+    D gives errors (B,) or (runs, B), low for real, as ``ReconstructionError`` does; (B, 1) and the like will do, as in
+    ``gan_step``. Returns the means of L(x) and L(G(z_g)) and the measure M, () or (runs,), detached.
     """
     with torch.no_grad():
         fake = ask(G, z_d)

@@ -10,7 +10,7 @@ from course_utils.validate import expect
 
 
 def ask(net: Callable[..., Tensor], *inputs: object) -> Tensor:
-    """``net(*inputs)`` on copies of the tensors: a net that normalises its input in place changes nobody's minibatch."""
+    """``net(*inputs)`` on copies: a net that normalises its input in place changes nobody's minibatch."""
     return net(*(x.clone() if isinstance(x, Tensor) else x for x in inputs))
 
 
@@ -20,10 +20,11 @@ def batch_shape(samples: Tensor) -> torch.Size:
 
 
 def in_rows(out: Tensor, samples: Tensor) -> Tensor:
-    """A critic's answers for ``samples`` as (B * patches,), or (runs, B * patches) in a stack: what losses average over.
+    """A critic's answers for ``samples`` as (B * patches,), or (runs, B * patches): what losses average over.
 
-    Critics answer (B,), (B, 1), (B, 1, 1, 1), or a map of patches (B, 1, h, w); in a stack all that with the runs in front.
-    A row of the same number of patches for every sample, (B * patches,), stays as it is. Raises ValueError for other shapes.
+    Critics answer (B,), (B, 1), (B, 1, 1, 1), or a map of patches (B, 1, h, w); in a stack all that with the runs in
+    front. A row of equally many patches for every sample, (B * patches,), stays as it is. Raises ValueError for other
+    shapes.
     """
     batch = batch_shape(samples)
     expect(isinstance(out, Tensor), "D", "a torch.Tensor of answers", type(out).__name__)

@@ -17,8 +17,8 @@ class Pool:
 
     While there is room, every picture is kept and handed on. Once it is full, each picture is, with chance 1/2, handed on as it
     is, or exchanged for one from the pool, in which it takes that one's place. Chance comes from torch's global stream on the
-    CPU, so nothing waits for a GPU. What is kept lies on the device of the pictures that come in. ``loop`` can keep it: it has
-    state_dict and load_state_dict.
+    CPU, so nothing waits for a GPU. What is kept lies on the device of the pictures that come in. ``loop`` can keep it: it
+    has state_dict and load_state_dict.
     """
 
     def __init__(self, size: int = 50) -> None:
@@ -79,7 +79,8 @@ def cycle_objective(nets: CycleNets, a: Tensor, b: Tensor, weight: float, loss: 
     """
     expect(weight >= 0, "weight", "a number of at least 0", weight)
     fake_b, fake_a = ask(nets.to_b, a), ask(nets.to_a, b)
-    value = loss.for_generator(critic_output(nets.critic_b, fake_b)) + loss.for_generator(critic_output(nets.critic_a, fake_a))
+    on_b, on_a = critic_output(nets.critic_b, fake_b), critic_output(nets.critic_a, fake_a)
+    value = loss.for_generator(on_b) + loss.for_generator(on_a)
     if weight:
         there_and_back = (ask(nets.to_a, fake_b) - a).abs().mean() + (ask(nets.to_b, fake_a) - b).abs().mean()
         value = value + weight * there_and_back

@@ -23,7 +23,8 @@ def batch_mean(values: Tensor) -> Tensor:
 
 def _expect_rows(out: Tensor, name: str) -> None:
     column = out.ndim == 2 and out.shape[1] == 1 and len(out) > 1
-    expect(out.ndim in (1, 2) and not column, name, "the shape (B,), or (runs, B) with B above 1", f"the shape {tuple(out.shape)}")
+    expected = "the shape (B,), or (runs, B) with B above 1"
+    expect(out.ndim in (1, 2) and not column, name, expected, f"the shape {tuple(out.shape)}")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class GANLoss:
         return batch_mean(self.real(on_real)) + batch_mean(self.fake(on_fake))
 
     def for_generator(self, on_fake: Tensor) -> Tensor:
-        """Scalar loss of the generator from the critic's output on its samples, (B,) or (runs, B), as ``for_critic`` takes it."""
+        """Scalar loss of the generator from the critic's output on its samples, (B,) or (runs, B), as in ``for_critic``."""
         _expect_rows(on_fake, "on_fake")
         return batch_mean(self.generator(on_fake))
 

@@ -77,7 +77,8 @@ def gan_step(
 
 
 def _teach(
-    D: nn.Module, opt_d: torch.optim.Optimizer, x: Tensor, fake: Tensor, loss: GANLoss, penalty: Penalty | None, together: bool,
+    D: nn.Module, opt_d: torch.optim.Optimizer, x: Tensor, fake: Tensor, loss: GANLoss, penalty: Penalty | None,
+    together: bool,
 ) -> Tensor:
     """Update D once on real ``x`` and on ``fake``, as one batch if ``together``."""
     if x.ndim == 2 and fake.ndim == 3:

@@ -18,7 +18,8 @@ class NearMisses:
 
     ``attributes``  name -> int64 (N,), the value of each picture
 
-    Chance comes from torch's global stream on the CPU, and there all is worked out. Only values and combinations that some picture has are found.
+    Chance comes from torch's global stream on the CPU, and there all is worked out. Only values and combinations that
+    some picture has are found.
     """
 
     def __init__(self, attributes: Mapping[str, Tensor]) -> None:

@@ -74,5 +74,5 @@ def recolour(colours: Tensor, grey: Tensor) -> Tensor:
     Colour is what is left of a picture when its luma is taken from each channel (``data.drawn.grey``).
     """
     red, green, blue = colours.split(1, dim=1)
-    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue  # numbers, since a tensor of them would be copied to the GPU each time
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue  # a tensor of LUMA would be copied to the GPU each time
     return (grey + colours - luma).clamp(0, 1)
