@@ -17,6 +17,7 @@ def notebook_file(folder: Path, *cells: str, stored: str = "") -> Path:
     """A notebook of code ``cells``, the second last of which stored the text ``stored``; one more cell holds a solution."""
     v4 = nbformat.v4
     code = [v4.new_code_cell(source) for source in cells]
+    code[-2].metadata = {"tags": ["nbval-check-output"]}
     code[-2].outputs = [v4.new_output("stream", name="stdout", text=stored)]
     notebook = v4.new_notebook(cells=[*code, v4.new_code_cell("1 / 0", metadata={"tags": ["solution"]})])
     nbformat.write(notebook, folder / "01_demo.ipynb")
@@ -45,7 +46,7 @@ def test_other_seeds_are_refused(text):
 
 def test_every_seed_is_run_once_and_the_table_tells_claims_errors_and_words(tmp_path, capsys):
     cells = FIRST, "number = runtime.base_seed()\nassert number != 6, 'not six'", \
-        '# NBVAL_CHECK_OUTPUT\nprint(f"{number} falls" if number < 3 else "grows")', PARTS.format("number / 10")
+        'print(f"{number} falls" if number < 3 else "grows")', PARTS.format("number / 10")
     path = notebook_file(tmp_path, *cells, stored="0 falls\n")
     assert seeds.main([str(path), "--seeds", "2,6"]) == 1
     out = capsys.readouterr().out

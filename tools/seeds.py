@@ -8,8 +8,8 @@ Each run leaves ``<build>/seeds/<notebook>/seed-<n>.json``, written when it is f
 same cells, is not run again: stop whenever you like and go on later. A change of the package is not noticed (``--fresh`` runs
 all anew), but the table says of which commits its figures are.
 
-A cell that raises does not stop the run. Beside the claims the table lists what else raised, and cells marked
-``# NBVAL_CHECK_OUTPUT`` whose words are not the stored ones. Cells with solutions are left out.
+A cell that raises does not stop the run. Beside the claims the table lists what else raised, and cells whose
+output nbval compares and whose words are not the stored ones. Cells with solutions are left out.
 
 ``--claims`` follows names back from the cells that check them. Cells left out draw no random numbers, so a figure can be that of
 another draw than in the whole notebook: good to settle a limit by, while the whole run is the one that judges.
@@ -170,7 +170,8 @@ def run_one(path: Path, place: Path, claims: list[str]) -> None:
         error = result.error_before_exec or result.error_in_exec
         if error is not None and type(error).__name__ != "ClaimFails":
             raised.append(f"cell {number}: {type(error).__name__}: {error}"[:300])
-        if "NBVAL_CHECK_OUTPUT" in source and error is None:
+        compared = "nbval-check-output" in cell["metadata"].get("tags", []) or "NBVAL_CHECK_OUTPUT" in source
+        if compared and error is None:
             stored = "".join("".join(o["text"]) for o in cell["outputs"] if o.get("name") == "stdout")
             lines = zip(words(stored).splitlines(), words(out.stdout).splitlines())
             otherwise += [f"cell {number}: {now!r} for {then!r}"[:300] for then, now in lines if then != now][:1]
