@@ -108,7 +108,7 @@ def test_a_wait_is_named_by_the_line_of_the_course(gpu):
 
     x = torch.ones(2, 3, device="cuda")
     (place, number), = waits(gpu, lambda: expect_in_box(x)).items()
-    assert re.fullmatch(rf"validate\.py \w+: {'a wait' if is_real() else 'item'}, line \d+", place) and number == 2
+    assert re.fullmatch(r"validate\.py \w+: [a-z ]+, line \d+", place) and number in (1, 2)
 
 
 def test_values_and_gradients_are_those_of_the_cpu(gpu):
@@ -236,15 +236,12 @@ def test_a_round_of_lbfgs_waits_twice_at_most(gpu):
     assert sum(more.values()) <= 2 * (rounds[4] - rounds[2]), more  # is anyone done with c; who is left
 
 
-def test_photographs_of_fresh_draws_wait_for_nothing(gpu):
+@pytest.mark.parametrize("repeats", [False, True])
+def test_photographs_wait_for_nothing_but_what_is_drawn_on_the_cpu(gpu, repeats):
+    """The same photographs on every device: numbers come from the CPU, and so do the corners' eight equations, in float64."""
     net, x, y = victim()
-    seen = expectation(net, Camera(), draws=2)
-    assert per_step(gpu, lambda steps: pgd(seen, x, y, eps=0.01, steps=steps)) == {}
-
-
-def test_photographs_that_repeat_wait_for_what_is_drawn_on_the_cpu(gpu):
-    net, x, y = victim()
-    seen = expectation(net, Camera(), draws=2, generator=torch.Generator().manual_seed(0))
+    seen = expectation(net, Camera(), draws=2, generator=torch.Generator().manual_seed(0) if repeats else None)
     counted = per_step(gpu, lambda steps: pgd(seen, x, y, eps=0.01, steps=steps))
+    calls = len(x) if repeats else 1  # what repeats is drawn for each picture by itself
     assert is_real() or all(": to the GPU" in place for place in counted), counted
-    assert functions(counted).keys() <= {"attacks/physical.py Camera.__call__", "attacks/physical.py _seen_from"}, counted
+    assert functions(counted) == {"attacks/physical.py Camera.__call__": calls, "attacks/physical.py _seen_from": calls}
