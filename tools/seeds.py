@@ -178,7 +178,7 @@ def run_one(path: Path, place: Path, claims: list[str]) -> None:
     found = {id_: r for id_, r in record.read(runtime.profile(), runtime.base_seed()).items()
              if (record.folder(runtime.profile(), runtime.base_seed()) / f"{id_}.json").is_file()}
     content = {"cells": mark(path, claims), "commit": of, "seconds": round(time.perf_counter() - began, 1),
-               "claims": {id_: {"holds": r["holds"], "parts": r["parts"]} for id_, r in found.items()}, "raised": raised, "text": otherwise}
+               "claims": found, "raised": raised, "text": otherwise}
     write(place, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
