@@ -177,7 +177,7 @@ def _same_passes(model: Model, x: Tensor) -> Iterator[tuple[Model, Tensor]]:
 
     def passing(values: Tensor) -> Tensor:
         _set_streams(x.device, start)
-        return model(values)
+        return model(values.clone())  # a net may normalise its input in place
 
     hook = register_module_forward_pre_hook(lend)  # of all modules: it finds those inside a function too
     try:

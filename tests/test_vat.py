@@ -395,3 +395,16 @@ def test_bad_arguments_are_named(net, change, named):
     arguments = {"model": net, "x": X, "eps": 0.5, **change}
     with pytest.raises(ValueError, match=f"^{named}: expected"):
         vat_loss(arguments.pop("model"), arguments.pop("x"), **arguments)
+
+
+def test_a_net_that_normalises_in_place_leaves_the_pictures_alone_and_costs_the_same():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    x = torch.rand(4, 1, 4, 4)
+    before = x.clone()
+    inside = lambda v: net(v.sub_(0.5).div_(0.2))  # noqa: E731
+    outside = lambda v: net((v - 0.5) / 0.2)  # noqa: E731
+    values = [vat_loss(model, x, eps=0.5, generator=torch.Generator().manual_seed(1)) for model in (inside, outside)]
+    torch.testing.assert_close(*values, rtol=0, atol=0)
+    assert torch.equal(x, before) and values[0] > 0
+    assert (divergence(inside, x, x + 0.1) > 0).all() and torch.equal(x, before)
