@@ -54,7 +54,7 @@ test: $(READY) ## unit tests and every notebook, two at a time where there are t
 	COURSE_DATA_DIR="$${COURSE_DATA_DIR:-$$folder/data}" COURSE_BUILD_DIR="$$folder/build" \
 	COURSE_STATIC=1 OMP_NUM_THREADS=1 $(QUIET) $(PY) -m pytest -n auto --dist loadfile \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout 900 --nbval-sanitize-with tests/sanitize.cfg $(TEST_ARGS)
-	$(if $(TEST_ARGS),,@$(QUIET) $(PY) tools/breaks.py --try $(or $(TRY),10) $(if $(SEED),--seed $(SEED)))
+	$(if $(TEST_ARGS),,@$(QUIET) $(PY) tools/breaks.py --passed --try $(or $(TRY),10) $(if $(SEED),--seed $(SEED)))
 
 run: $(READY) ## run a notebook (NB=01) or all without a browser, into readable HTML under build/
 	@$(QUIET) $(PY) tools/run.py $(NB)

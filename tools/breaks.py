@@ -6,7 +6,7 @@
 
 tests/breaks.toml names the file, the text that is replaced, which stands there once, and the tests that have to turn
 red. A break counts as noticed only when tests *fail*; a copy that can't even be collected counts as an error of the
-list. The tests named are run unbroken first: they have to pass.
+list. The tests named are run unbroken first, unless ``--passed`` says that they just passed: they have to.
 """
 from __future__ import annotations
 
@@ -91,18 +91,24 @@ def chosen(count: int | None, seed: int | None) -> list[dict]:
     return random.Random(seed).sample(entries(), min(count, len(entries())))
 
 
+def expect_to_pass(tests: list[str]) -> None:
+    """End the program, with what pytest printed, unless ``tests`` pass unbroken."""
+    with tempfile.TemporaryDirectory() as name:
+        copy_to(Path(name))
+        whole = run_tests(Path(name), tests, "-n", str(AT_ONCE), "--dist", "loadfile")
+    if whole.returncode:
+        sys.exit(f"The tests have to pass before anything is broken:\n{whole.stdout}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--try", dest="count", type=int, help="so many entries, drawn at random; all of them otherwise")
     parser.add_argument("--seed", type=int, help="of the draw; a random one otherwise")
+    parser.add_argument("--passed", action="store_true", help="all tests passed just now: don't run them unbroken")
     args = parser.parse_args(arguments)
     breaks = chosen(args.count, args.seed)
-    wanted = sorted({test for one in breaks for test in one["tests"]})
-    with tempfile.TemporaryDirectory() as name:
-        copy_to(Path(name))
-        whole = run_tests(Path(name), wanted, "-n", str(AT_ONCE), "--dist", "loadfile")
-    if whole.returncode:
-        sys.exit(f"The tests have to pass before anything is broken:\n{whole.stdout}")
+    if not args.passed:
+        expect_to_pass(sorted({test for one in breaks for test in one["tests"]}))
     results = []
     with ThreadPoolExecutor(AT_ONCE) as pool:  # each waits for a process of its own
         for one, result in zip(breaks, pool.map(try_break, breaks)):
