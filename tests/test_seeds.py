@@ -31,6 +31,7 @@ def kept(folder: Path, seed: int, part: str = "") -> dict:
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path / "build"))
+    monkeypatch.setattr(seeds, "NICE", 0)
 
 
 @pytest.mark.parametrize("text, wanted", [("7", [7]), ("10-12", [10, 11, 12]), ("3, 1-2,2", [1, 2, 3])])

@@ -39,7 +39,8 @@ STAND_INS = {
         "class tqdm:\n    def __init__(self, *args, **settings):\n        pass\n\n    def update(self, n=1):\n        pass\n\n"
         "    def set_postfix(self, *args, **figures):\n        pass\n\n    def close(self):\n        pass\n")},
     "ipywidgets": {"ipywidgets.py": ""},
-    "IPython": {"IPython/__init__.py": "def get_ipython():\n    return None\n", "IPython/display.py": "def display(*things, **settings):\n    pass\n"},
+    "IPython": {"IPython/__init__.py": "def get_ipython():\n    return None\n", "IPython/display.py": "def display(*things, **settings):\n    pass\n\n\nclass DisplayHandle:\n"
+                "    def display(self, *things, **settings):\n        pass\n\n    update = display\n"},
 }
 
 # ---------------------------------------------------------------- rows, each in a process of its own

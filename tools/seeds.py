@@ -35,9 +35,10 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also in a process that runs this file by its path
 
-from tools.run import find, write  # noqa: E402
+from tools import run  # noqa: E402
 
 LEFT_OUT = {"colab", "solution"}
+NICE = 10  # how far a run stands back behind other work
 
 
 def seeds_of(text: str) -> list[int]:
@@ -179,7 +180,7 @@ def run_one(path: Path, place: Path, claims: list[str]) -> None:
              if (record.folder(runtime.profile(), runtime.base_seed()) / f"{id_}.json").is_file()}
     content = {"cells": mark(path, claims), "commit": of, "seconds": round(time.perf_counter() - began, 1),
                "claims": found, "raised": raised, "text": otherwise}
-    write(place, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    run.write(place, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def start_one(path: Path, seed: int, place: Path, judges: Path, claims: list[str]) -> str:
@@ -192,7 +193,7 @@ def start_one(path: Path, seed: int, place: Path, judges: Path, claims: list[str
                  "COURSE_PROFILE": "quick", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
         command = [sys.executable, __file__, "--one", str(path), str(place), "--claims", *claims]
         if hasattr(os, "nice"):
-            command = ["nice", "-n", "10", *command]
+            command = ["nice", "-n", str(NICE), *command]
         done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True)
     if done.returncode or not place.is_file():
         return f"{path.stem} seed {seed}: FAILED to run\n{done.stderr[-2000:]}"
@@ -253,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
         run_one(Path(args.one[0]), Path(args.one[1]), args.claims)
         return 0
     try:
-        paths, seeds = find(args.notebooks), seeds_of(args.seeds)
+        paths, seeds = run.find(args.notebooks), seeds_of(args.seeds)
     except ValueError as error:
         parser.error(str(error))
     folder = Path(os.environ.get("COURSE_BUILD_DIR", ROOT / "build")).resolve() / "seeds"
@@ -268,9 +269,9 @@ def main(arguments: list[str] | None = None) -> int:
     for path in paths:
         runs = {seed: json.loads(places[path, seed].read_text(encoding="utf-8")) for seed in seeds if of_now(places[path, seed], path, args.claims)}
         text = table(path.stem, runs) if runs else f"## {path.stem}: no run was finished\n"
-        write(folder / f"{path.stem}{part}.md", text)
+        run.write(folder / f"{path.stem}{part}.md", text)
         print(text)
-        whole &= len(runs) == len(seeds) and all(r["holds"] for run in runs.values() for r in run["claims"].values()) and not any(r["raised"] for r in runs.values())
+        whole &= len(runs) == len(seeds) and all(r["holds"] for one in runs.values() for r in one["claims"].values()) and not any(r["raised"] for r in runs.values())
     return 0 if whole else 1
 
 
