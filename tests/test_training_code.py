@@ -126,6 +126,11 @@ def test_place_comments_and_docstring_do_not_count():
     assert changed(written(PLAIN), written(moved)) == ""
 
 
+@pytest.mark.parametrize("part", [object.__repr__, dict.keys, [].append, len, {}.__len__, torch.add, torch.Tensor.add, torch.nn.functional.relu])
+def test_what_is_written_in_c_has_a_text(part):
+    assert all(describe(1, dict(loss=lambda model, x, y: part), {}).values())
+
+
 def test_recursion_ends():
     a, b = "def a(x):\n    return loss(0, b(x), 0)\n", "def b(x):\n    return a(x) + len(RING)\n"
     rings, ring = f"{a}{b}def loss(model, x, y):\n    return a(x)", [1]

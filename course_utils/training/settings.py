@@ -63,7 +63,8 @@ def _describe_value(value: object) -> str | None:
     if isinstance(value, ModuleType):
         return value.__name__
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}" if code.from_library(named) else None
+    module = getattr(named, "__module__", "builtins")  # what is written in C may have none
+    return f"{module}.{named.__qualname__}" if code.from_library(named) else None
 
 
 def _describe_tensor(tensor: Tensor) -> str:
